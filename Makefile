@@ -1,0 +1,46 @@
+# Everything runs in .venv, which is built on first use; nothing else needs installing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint bench clean
+
+help:
+	@echo "make demo    the main job on synthetic faces, in a few minutes: data, sweep, report"
+	@echo "make test    the tests"
+	@echo "make check   what CI runs: ruff, mypy --strict and the tests"
+	@echo "make bench   the benchmarks behind the figures in docs/"
+
+demo: $(VENV)/.installed
+	rm -rf demo
+	$(BIN)/fairfront demo --out demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+
+check: lint test
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("fairfront needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing fairfront into $(VENV) (a minute or two; PyTorch is large) ..."
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools ..."
+	$(PIP) --editable '.[dev]'
+	touch $@
