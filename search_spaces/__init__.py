@@ -1,0 +1,84 @@
+"""Search spaces: what a sweep varies.
+
+A space is a module with one function ``suggest(trial)``, which asks an Optuna trial for parameters
+and returns dotted keys of the configuration with their values. It may have ``POINTS``, the
+parameters that stand for a recipe in this space, by recipe, so that a sweep can start from them.
+"""
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from optuna.trial import BaseTrial
+
+from orchestrator.errors import InputError
+from search_spaces import focal_gender
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a sweep varies."""
+
+    suggest: Callable[[BaseTrial], dict[str, Any]]
+    """From a trial to dotted keys of the configuration, for example ``{"loss.gamma": 1.2}``."""
+    points: dict[str, dict[str, Any]]
+    """By recipe, the Optuna parameters that stand for it; a recipe may be outside the space."""
+    doc: str
+
+
+def get(name: str) -> Space:
+    """Give a search space: one of `SPACES`, or the user's own in a Python file.
+
+    Parameters
+    ----------
+    name
+        A key of `SPACES`, or a path that ends in ``.py``.
+
+    Raises
+    ------
+    InputError
+        No such space or file, a file that does not run, or one without ``suggest``.
+    """
+    if name in SPACES:
+        return SPACES[name]
+    if not name.endswith(".py"):
+        raise InputError(
+            f"--space {name}: no such search space; there are {', '.join(SPACES)}, or give a "
+            "Python file with a function suggest(trial)"
+        )
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(f"--space {name}: no such file")
+    return _space(_load(path), source=f"--space {name}")
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # The module stays out of sys.modules: no other module of its name is hidden, and its functions
+    # are pickled whole for processes that do not have the file.
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        detail = " ".join(str(error).split())
+        raise InputError(f"--space {path}: {type(error).__name__}: {detail}") from error
+    return module
+
+
+def _space(module: ModuleType, source: str) -> Space:
+    suggest, points = getattr(module, "suggest", None), getattr(module, "POINTS", {})
+    if not callable(suggest):
+        raise InputError(f"{source}: has no function suggest(trial); write one")
+    if not (isinstance(points, dict) and all(isinstance(p, dict) for p in points.values())):
+        raise InputError(f"{source}: POINTS must be a dict of dicts: recipe, then parameter")
+    return Space(suggest, points, inspect.cleandoc(module.__doc__ or ""))
+
+
+SPACES: dict[str, Space] = {"focal_gender": _space(focal_gender, source="focal_gender")}
+"""The search spaces by name."""
