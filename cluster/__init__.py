@@ -1,0 +1,1 @@
+"""Runs fairfront's commands on a Ray cluster that is already there."""

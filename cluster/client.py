@@ -1,0 +1,130 @@
+"""The way to a Ray cluster's Jobs API: its address, its token, and its errors in one line."""
+
+import json
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from orchestrator.errors import InputError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+def connect(address: str | None) -> "JobSubmissionClient":
+    """Return a client of the cluster at `address`; `InputError` when it cannot be used."""
+    url = cluster_url(address)
+    headers = _token_header()
+    _check_answer(url, headers)
+    from ray.job_submission import JobSubmissionClient
+
+    for chatty in ("dashboard_sdk", "job.sdk"):  # they log every upload and every closed socket
+        logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
+    # Ray lets its environment variables win over an address that is given; here the option wins.
+    before = os.environ.get("RAY_API_SERVER_ADDRESS")
+    os.environ["RAY_API_SERVER_ADDRESS"] = url
+    try:
+        return JobSubmissionClient(url, headers=headers)
+    finally:
+        del os.environ["RAY_API_SERVER_ADDRESS"]
+        if before is not None:
+            os.environ["RAY_API_SERVER_ADDRESS"] = before
+
+
+def cluster_url(address: str | None) -> str:
+    """Return the URL of the cluster's dashboard; `InputError` when it is no HTTP address."""
+    given = {"--address": address} | {name: os.environ.get(name) for name in ADDRESS_VARIABLES}
+    name, url = next(((n, u) for n, u in given.items() if u), ("--address", DEFAULT_ADDRESS))
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(
+            f"{name} {url}: jobs are submitted over HTTP to the cluster's dashboard; "
+            "give --address http://HOST:8265"
+        )
+    return url.rstrip("/")
+
+
+def find_token() -> tuple[str, str] | None:
+    """Return the cluster token and where it was found, looked for where Ray looks, or None.
+
+    Ray itself sends it only when RAY_AUTH_MODE=token is set, although a head started by
+    ``ray start`` asks for it as soon as there is one in the home folder.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return None
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token.strip(), "RAY_AUTH_TOKEN"
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        return path.read_text(encoding="utf-8").strip(), str(path)
+    except OSError:
+        if named:
+            raise InputError(f"RAY_AUTH_TOKEN_PATH {named}: cannot be read; correct it") from None
+        return None
+
+
+def _token_header() -> dict[str, str]:
+    found = find_token()
+    return {"Authorization": f"Bearer {found[0]}"} if found else {}
+
+
+def _check_answer(url: str, headers: dict[str, str]) -> None:
+    """Ask for the version with a time limit, which Ray's client does not set."""
+    request = urllib.request.Request(f"{url}/api/version", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            json.load(answer)["ray_version"]
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise InputError(
+                f"{url}: not a Ray dashboard (HTTP {error.code}); correct --address"
+            ) from None
+        raise InputError(f"{url}: {_token_complaint()}") from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(
+            f"{url}: no Ray cluster answers ({reason}); start one with `ray start --head`, "
+            "or give --address http://HOST:8265"
+        ) from None
+    except (ValueError, KeyError, TypeError, HTTPException):
+        raise InputError(f"{url}: not a Ray dashboard; correct --address") from None
+
+
+def _token_complaint() -> str:
+    mend = "set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head"
+    if found := find_token():
+        return f"the cluster refuses the token of {found[1]}; {mend}"
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return "the cluster asks for a token, but RAY_AUTH_MODE=disabled is set here; unset it"
+    return f"the cluster asks for a token and there is none here; {mend}"
+
+
+@contextmanager
+def one_line_errors(client: "JobSubmissionClient", job: str = "") -> Iterator[None]:
+    """Turn what Ray's client raises into `InputError`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        where = client.get_address()
+        if job and "status code 404" in str(error):
+            raise InputError(
+                f"{job}: no such job at {where}; `fairfront jobs` lists them"
+            ) from None
+        raise InputError(f"{where}: the cluster refused: {last_line(error)}") from None
+
+
+def last_line(error: Exception) -> str:
+    """Return what matters of a message that may hold the server's traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,120 @@
+"""The source tree as a job takes it along: without data, runs, environments and caches.
+
+Ray could pack the tree itself, but it walks every ignored folder twice, follows links, and tells
+only after the upload that the package is too large.
+"""
+
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from orchestrator.errors import InputError
+
+SIZE_LIMIT = 100 * 2**20
+"""Bytes; the HTTP server of a Ray head refuses a larger upload (its ``client_max_size``)."""
+
+NEVER_SENT = (".*", "__pycache__/", "venv*/", "*.egg-info/", "*.partial/")
+"""What no job needs, on top of what ``.gitignore`` files name; ``.*`` takes `.git` and caches."""
+
+MARKS = (
+    ("meta.json", "train"),  # a prepared data set
+    ("config.yaml", "trials"),  # a run
+    ("pyvenv.cfg",),  # a virtual environment
+    ("conda-meta",),  # a conda environment
+)
+"""A folder that holds all the names of one of these is not source code."""
+
+Ignores = tuple[tuple[Path, GitIgnoreSpec], ...]
+
+
+def project_root(start: Path) -> Path:
+    """Return the folder of fairfront's source tree that `start` lies in.
+
+    Raises
+    ------
+    InputError
+        Neither `start` nor a folder above it holds ``pyproject.toml`` and ``orchestrator/``.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "orchestrator").is_dir():
+            return folder
+    raise InputError(
+        f"{start}: no source tree to send (pyproject.toml beside orchestrator/) here or above; "
+        "run submit from a checkout of fairfront"
+    )
+
+
+def source_files(root: Path) -> list[str]:
+    """Return the files of the tree under `root` that a job needs, relative, sorted.
+
+    Raises
+    ------
+    InputError
+        Together they exceed `SIZE_LIMIT`; the message names the largest.
+    """
+    rules = ((root, GitIgnoreSpec.from_lines(NEVER_SENT)),)
+    files = sorted(path.relative_to(root).as_posix() for path in _walk(root, rules))
+    _check_size(root, files)
+    return files
+
+
+def pack(root: Path, files: list[str], target: Path) -> Path:
+    """Write `files` under `root` into the zip file `target`.
+
+    The same contents give the same bytes, so Ray uploads an unchanged tree once per cluster.
+    """
+    with zipfile.ZipFile(target, "w") as package:
+        for name in files:
+            info = zipfile.ZipInfo(name)  # dated 1980, whenever the file was checked out
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (root / name).stat().st_mode << 16
+            package.writestr(info, (root / name).read_bytes())
+    return target
+
+
+def _walk(folder: Path, rules: Ignores) -> Iterator[Path]:
+    if (folder / ".gitignore").is_file():
+        lines = (folder / ".gitignore").read_text(encoding="utf-8").splitlines()
+        rules = (*rules, (folder, GitIgnoreSpec.from_lines(lines)))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            # A link to a folder is not followed: it mostly leads to data.
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if _ignored(path, is_folder, rules):
+                continue
+            if is_folder and not _marked(path):
+                yield from _walk(path, rules)
+            elif path.is_file():
+                yield path
+
+
+def _ignored(path: Path, is_folder: bool, rules: Ignores) -> bool:
+    end = "/" if is_folder else ""
+    return any(rule.match_file(path.relative_to(base).as_posix() + end) for base, rule in rules)
+
+
+def _marked(folder: Path) -> bool:
+    return any(all((folder / name).exists() for name in mark) for mark in MARKS)
+
+
+def _check_size(root: Path, files: list[str]) -> None:
+    # Judged before packing: data barely shrinks, and to pack gigabytes only to refuse them is slow.
+    sizes: Counter[str] = Counter()
+    for name in files:
+        folder = name.rpartition("/")[0]
+        sizes[f"{folder}/" if folder else name] += (root / name).stat().st_size
+    if sizes.total() > SIZE_LIMIT:
+        largest = ", ".join(f"{name} ({_mebibytes(size)})" for name, size in sizes.most_common(3))
+        raise InputError(
+            f"{root}: the source tree to send is {_mebibytes(sizes.total())} and Ray takes "
+            f"{_mebibytes(SIZE_LIMIT)}; largest: {largest}; add what is not source to .gitignore"
+        )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"

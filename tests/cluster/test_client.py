@@ -1,0 +1,101 @@
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from cluster.client import DEFAULT_ADDRESS, cluster_url, connect, find_token, last_line
+from orchestrator.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("no_ray_settings")
+
+
+def test_the_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch):
+    assert cluster_url(None) == DEFAULT_ADDRESS
+    monkeypatch.setenv("RAY_ADDRESS", "http://ray:1")
+    assert cluster_url(None) == "http://ray:1"
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "https://api:2/")
+    assert cluster_url(None) == "https://api:2"
+    assert cluster_url("http://option:3/") == "http://option:3"
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head:8265", "auto", "http://"])
+def test_an_address_that_is_not_http_is_refused(address: str):
+    with pytest.raises(InputError, match=r"^--address .*give --address http://HOST:8265$"):
+        cluster_url(address)
+
+
+def test_a_bad_address_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(InputError, match=r"^RAY_ADDRESS 10\.0\.0\.1:6379: "):
+        cluster_url(None)
+
+
+def test_tokens_are_looked_for_where_ray_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert find_token() is None
+    home = tmp_path / "home" / ".ray" / "auth_token"
+    home.parent.mkdir(parents=True)
+    home.write_text("from-home\n")
+    assert find_token() == ("from-home", str(home))
+    (tmp_path / "token").write_text("from-path")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    assert find_token() == ("from-path", str(tmp_path / "token"))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "from-variable")
+    assert find_token() == ("from-variable", "RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert find_token() is None
+
+
+def test_a_token_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"RAY_AUTH_TOKEN_PATH .*none: cannot be read"):
+        find_token()
+
+
+def test_nobody_at_the_address(free_port: int):
+    with pytest.raises(InputError, match=r"no Ray cluster answers .*`ray start --head`"):
+        connect(f"http://127.0.0.1:{free_port}")
+
+
+class Other(BaseHTTPRequestHandler):
+    """A web server that is not Ray's: the path of the URL says what it answers."""
+
+    def do_GET(self) -> None:
+        status = int(self.path.split("/")[1])
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def other_server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_another_server_at_the_address(other_server: str, status: int):
+    with pytest.raises(InputError, match="not a Ray dashboard"):
+        connect(f"{other_server}/{status}")
+
+
+def test_a_token_is_asked_for(other_server: str, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match="there is none here; set RAY_AUTH_TOKEN"):
+        connect(f"{other_server}/401")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(InputError, match="RAY_AUTH_MODE=disabled is set here; unset it"):
+        connect(f"{other_server}/401")
+
+
+def test_the_last_line_of_a_servers_traceback():
+    text = "Request failed with status code 500: Traceback …\n  File x\nValueError: the reason\n"
+    assert last_line(RuntimeError(text)) == "ValueError: the reason"
+    assert last_line(ConnectionError()) == "ConnectionError"

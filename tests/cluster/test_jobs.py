@@ -1,0 +1,306 @@
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientError
+from ray.job_submission import JobDetails
+
+from cluster.jobs import check_command, entry_point, follow_job, jobs, logs, stop, submit
+from orchestrator.doctor import check_cluster
+from orchestrator.errors import InputError
+
+# Raised inside Ray's client.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
+    pytest.mark.xdist_group("head"),  # with --dist loadgroup, one head serves them all
+]
+
+REPOSITORY = Path(__file__).parents[2]
+
+# What the job's tree holds instead of fairfront: it reports what reached it, and obeys --out.
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+print("arguments", sys.argv[1:])
+print("folder", sorted(path.name for path in Path.cwd().iterdir()))
+print("python", sys.executable)
+def keep(*_):
+    time.sleep(4)  # longer than Ray's own patience with a job that it stops
+    sys.exit("kept what was finished")
+if "/sleep" in sys.argv:
+    signal.signal(signal.SIGTERM, keep)
+    print("sleeping", flush=True)
+    time.sleep(600)
+import ray
+ray.init(runtime_env={"env_vars": {"MALLOC_TOP_PAD_": "1"}})
+print("nodes", len(ray.nodes()), "cpus", ray.cluster_resources()["CPU"])
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small source tree, which is also the current folder."""
+    root = tmp_path / "tree"
+    (root / "orchestrator").mkdir(parents=True)
+    (root / "pyproject.toml").touch()
+    (root / "orchestrator" / "__init__.py").touch()
+    (root / "orchestrator" / "__main__.py").write_text(PROGRAM)
+    (root / "sweep.yaml").touch()
+    monkeypatch.chdir(root)
+    return root
+
+
+def check(command: str, tree: Path) -> None:
+    check_command(shlex.split(command), tree, ["sweep.yaml", "spaces/mine.py"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "prepare synthetic:100 --out s3://bucket/data",
+        "prepare /faces/manifest.csv --images s3://bucket/faces --out /data",
+        "train --data /data --out /run --config sweep.yaml --set loss.gamma=2 model.weights=null",
+        "sweep --data /data --out=/run --space spaces/mine.py --config /elsewhere/sweep.yaml",
+        "sweep --data /data --out /run --space focal_gender --resume",
+        "report /run",
+        "predict --run /run --images /faces --out /predictions.csv",
+    ],
+)
+def test_commands_that_mean_the_same_on_a_cluster(command: str, tree: Path):
+    check(command, tree)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("", "submit: nothing is not one of prepare, train, sweep, report, predict"),
+        ("watch /run", "submit: watch is not one of"),
+        ("sweep --out /run --trails 3", "unrecognized arguments: --trails 3"),
+        ("prepare faces.csv --out /data", r"SOURCE faces.csv: .*absolute path or URI .*faces.csv$"),
+        ("prepare synthetic:9 --out data", "--out data: "),
+        ("prepare /faces.csv --images faces --out /data", "--images faces: "),
+        ("train --data=data --out /run", "--data data: "),
+        ("sweep --data /data --out ~/run", "--out ~/run: "),
+        ("report run", "RUN run: "),
+        ("predict --run run --images /f --out /p.csv", "--run run: "),
+        (
+            "train --data /d --out /r --config other.yaml",
+            "--config other.yaml: not among the files",
+        ),
+        ("sweep --data /d --out /r --space no.py", "--space no.py: not among the files"),
+        (
+            "train --data /d --out /r --set model.name=cnn model.weights=w.pth",
+            "--set model.weights w.pth: not among the files",
+        ),
+    ],
+)
+def test_commands_that_would_fail_there(command: str, message: str, tree: Path):
+    with pytest.raises(InputError, match=message) as raised:
+        check(command, tree)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("no_ray_settings")
+def test_the_entry_point_survives_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    arguments = ["predict", "a b", "$HOME", "it's", "*", "", "x;y"]
+    script = tmp_path / "an other" / "python"
+    script.parent.mkdir()
+    script.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    script.chmod(0o755)
+
+    def run() -> str:
+        line = entry_point(arguments)
+        path = {"PATH": f"{script.parent}:/usr/bin:/bin"}
+        return subprocess.check_output(line, shell=True, env=path, text=True)
+
+    expected = "|".join(["-m", "orchestrator", *arguments, ""])
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert run() == expected  # no environment: the head's python
+    monkeypatch.setattr(sys, "prefix", "/an/environment")
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert run() == expected
+    monkeypatch.setattr(sys, "executable", "/not/on/the head/python")
+    assert run() == expected
+    monkeypatch.setenv("FAIRFRONT_PYTHON", str(script))
+    assert run() == expected
+
+
+@pytest.mark.usefixtures("tree")
+def test_an_unreachable_cluster_is_an_input_error():
+    with pytest.raises(InputError, match="no Ray cluster answers"):
+        submit(["report", "/run"], address="http://127.0.0.1:1", wait=True, out=io.StringIO())
+
+
+class FakeClient:
+    """A client whose job has written one line and ended in a given way."""
+
+    def __init__(self, status: str, code: int | None, error: Exception | None = None):
+        self.details = JobDetails(
+            type="SUBMISSION",
+            status=status,
+            entrypoint="",
+            driver_exit_code=code,
+            message="why it ended",
+        )
+        self.error = error
+
+    async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
+        yield "one line\n"
+        if self.error:
+            raise self.error
+
+    def get_job_info(self, _job: str) -> JobDetails:
+        return self.details
+
+
+@pytest.mark.parametrize(
+    ("client", "code", "last"),
+    [
+        (FakeClient("SUCCEEDED", 0), 0, "job it SUCCEEDED with exit code 0"),
+        (FakeClient("FAILED", 2), 2, "job it FAILED with exit code 2"),
+        (FakeClient("FAILED", -9), 137, "job it FAILED with exit code -9"),
+        (FakeClient("FAILED", 127), 127, "the head has no such python; .* FAIRFRONT_PYTHON"),
+        (FakeClient("FAILED", None), 1, "job it FAILED: why it ended"),
+        (FakeClient("STOPPED", None), 1, "job it STOPPED: why it ended"),
+        (
+            FakeClient("RUNNING", None, ConnectionResetError("reset")),
+            1,
+            r"lost the connection \(reset\); the job may go on\. Log: fairfront logs it .*",
+        ),
+        (FakeClient("RUNNING", None, ClientError()), 1, r"lost the connection \(ClientError\).*"),
+    ],
+)
+def test_how_following_a_job_ends(client: FakeClient, code: int, last: str):
+    out = io.StringIO()
+    assert follow_job(client, "it", None, out) == code
+    first, *_, end = out.getvalue().splitlines()
+    assert first == "one line"
+    assert re.fullmatch(last, end)
+
+
+def submitted(head: str, *arguments: str) -> tuple[int, str]:
+    out = io.StringIO()
+    code = submit(arguments, address=head, wait=True, out=out)
+    return code, out.getvalue()
+
+
+@pytest.mark.ray
+def test_a_jobs_log_and_exit_code_come_back(head: str, tree: Path):
+    (tree / "data").mkdir()
+    (tree / "data" / "meta.json").touch()
+    (tree / "data" / "train").mkdir()
+    code, log = submitted(head, "report", "/a $HOME")
+    assert code == 3
+    assert "arguments ['report', '/a $HOME']" in log
+    assert "folder ['orchestrator', 'pyproject.toml', 'sweep.yaml']" in log  # no data
+    assert f"python {sys.executable}" in log
+    assert "nodes 1 cpus 1.0" in log  # it joined the cluster that it runs on
+    assert re.search(r"job raysubmit_\w+ FAILED with exit code 3$", log.strip())
+
+
+@pytest.mark.ray
+def test_the_real_program_runs_as_a_job(head: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(REPOSITORY)
+    code, log = submitted(head, "report", "/no/such/run")
+    assert code == 2, log
+    assert "fairfront: /no/such/run: no run here" in log
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("tree")
+def test_a_job_is_listed_followed_and_stopped(head: str):
+    out = io.StringIO()
+    assert submit(["report", "/sleep"], address=head, wait=False, out=out) == 0
+    found = re.search(r"fairfront stop (raysubmit_\w+) --address", out.getvalue())
+    assert found
+    job = found[1]
+
+    followed = io.StringIO()
+    codes: list[int] = []
+    follower = threading.Thread(
+        target=lambda: codes.append(logs(job, head, follow=True, out=followed))
+    )
+    follower.start()
+    while "sleeping" not in followed.getvalue():
+        assert follower.is_alive(), followed.getvalue()
+        follower.join(0.1)
+
+    listed, log, stopped = io.StringIO(), io.StringIO(), io.StringIO()
+    assert jobs(head, listed) == 0
+    assert re.search(rf"{job}  RUNNING +\d{{4}}-.* report /sleep\n", listed.getvalue())
+    assert logs(job, head, follow=False, out=log) == 0
+    assert "arguments ['report', '/sleep']" in log.getvalue()
+    assert stop(job, head, stopped) == 0
+    assert stopped.getvalue() == f"job {job}: stopping\n"
+    follower.join()
+    assert codes == [1]
+    assert "kept what was finished" in followed.getvalue()
+    assert f"job {job} STOPPED" in followed.getvalue()
+    assert stop(job, head, stopped) == 0
+    assert "had ended before (STOPPED)" in stopped.getvalue()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("tree")
+def test_ctrl_c_leaves_the_job_running(head: str):
+    code = "import sys; from cluster.jobs import submit; "
+    code += f"sys.exit(submit(['report', '/sleep'], address={head!r}, wait=True, out=sys.stdout))"
+    waiting = subprocess.Popen(
+        [sys.executable, "-P", "-c", code],  # the tree holds another orchestrator
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stdout
+    lines = iter(waiting.stdout.readline, "")
+    assert any(line == "sleeping\n" for line in lines)
+    waiting.send_signal(signal.SIGINT)
+    rest, complaints = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert "Traceback" not in complaints
+    found = re.search(r"the job goes on. Log: fairfront logs (\w+) --follow --address", rest)
+    assert found, rest
+    stopped = io.StringIO()
+    stop(found[1], head, stopped)
+    assert "stopping" in stopped.getvalue()
+
+
+@pytest.mark.ray
+def test_an_unknown_job_is_named(head: str):
+    for call in (
+        lambda: logs("raysubmit_none", head, follow=False, out=io.StringIO()),
+        lambda: logs("raysubmit_none", head, follow=True, out=io.StringIO()),
+        lambda: stop("raysubmit_none", head, io.StringIO()),
+    ):
+        with pytest.raises(InputError, match=r"^raysubmit_none: no such job at http://"):
+            call()
+
+
+@pytest.mark.ray
+def test_a_wrong_or_missing_token_is_one_line(head: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong" * 8)
+    with pytest.raises(InputError, match="refuses the token of RAY_AUTH_TOKEN; set"):
+        jobs(head, io.StringIO())
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    with pytest.raises(InputError, match="asks for a token and there is none here; set"):
+        jobs(head, io.StringIO())
+
+
+@pytest.mark.ray
+def test_doctor_says_that_only_submit_reaches_a_cluster_over_http(
+    head: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", head)
+    (*_, last) = check_cluster()
+    assert last.state == "warn"
+    assert "only submit can use it; RAY_API_SERVER_ADDRESS" in last.text
