@@ -1,0 +1,212 @@
+"""The report as one page, and the words in which it draws its conclusions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.fairness import GroupMetrics, metrics_from_counts
+from orchestrator.plots import FrontPlot, front_svg, genders_svg
+from orchestrator.runs import Run
+from orchestrator.terminal import duration, first_line
+
+Summary = Mapping[str, Any]
+
+
+def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> str:
+    """Write the report as HTML that needs no other file.
+
+    Parameters
+    ----------
+    run
+        Its name, configuration and versions are shown.
+    summary, table, plot
+        As `orchestrator.report` makes them.
+    """
+    environment = Environment(
+        loader=PackageLoader("orchestrator"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "params": _params,
+        "duration": duration,
+        "first_line": first_line,
+        "short": _short,
+        "signed": _signed,
+    }
+    shown = _shown(summary)
+    trials = _records(table)
+    return environment.get_template("report.html.j2").render(
+        name=run.path.name,
+        summary=summary,
+        shown=shown,
+        plain=summary["baselines"]["plain"],
+        verdict=verdict(summary),
+        trials=trials,
+        params=[name for name in table.columns if name.startswith("params.")],
+        front_plot=Markup(front_svg(plot)),
+        genders_plot=Markup(genders_svg(shown)) if shown else None,
+        always_no=_always_no(summary),
+        faces=_train_rows(run.data) | (summary["rows"] or {}),
+        data=[(key, value) for key, value in run.data.items() if key != "counts"],
+        versions=run.recorded["versions"],
+        tips={row["trial_id"]: _tip(row) for row in trials if row["state"] == "complete"},
+        config=(run.path / "config.yaml").read_text(encoding="utf-8"),
+    )
+
+
+def _shown(summary: Summary) -> dict[str, Mapping[str, Any]]:
+    """The entries to compare, by role; a trial with two roles once."""
+    shown: dict[str, Mapping[str, Any]] = {}
+    for role, entry in (*summary["baselines"].items(), ("best", summary["best"])):
+        if entry:
+            names = [
+                name for name, other in shown.items() if other["trial_id"] == entry["trial_id"]
+            ]
+            for name in names:
+                del shown[name]
+            shown[" = ".join([*names, role])] = entry
+    return shown
+
+
+def verdict(summary: Summary) -> list[str]:
+    """Say what the run found, in sentences, the most important first."""
+    best, plain = summary["best"], summary["baselines"]["plain"]
+    if best is None:
+        counts = ", ".join(f"{n} {state}" for state, n in summary["trials"].items() if n)
+        return [
+            f"No trial is complete, so there is nothing to choose from ({counts or 'no trials'})."
+        ]
+    complete = summary["trials"]["complete"]
+    place = (
+        "is the only complete trial"
+        if complete == 1
+        else f"has the highest fair metric on validation of {complete} complete trials"
+    )
+    sentences = [f"{best['trial_id']}{_of_recipe(best)} {place}; on test it reaches {_fair(best)}."]
+    if plain is None:
+        sentences.append("No plain trial is complete, so it cannot be said who gained or lost.")
+    elif plain["trial_id"] != best["trial_id"]:
+        sentences.append(f"{_against(best, plain, 'plain')} {_paired(best['change_vs_plain'])}")
+        sentences.append(levelling(best["change_vs_plain"], plain["test"]))
+    elif complete > 1:
+        sentences.append("No other trial has a higher fair metric on validation than plain.")
+    reference = summary["baselines"]["reference"]
+    if reference and reference["trial_id"] != best["trial_id"]:
+        sentences.append(_against(best, reference, "reference"))
+        if plain:
+            sentences[-1] += " " + levelling(reference["change_vs_plain"], plain["test"])
+    return sentences
+
+
+def _of_recipe(entry: Mapping[str, Any]) -> str:
+    return "" if entry["recipe"] in ("default", entry["trial_id"]) else f" ({entry['recipe']})"
+
+
+def _fair(entry: Mapping[str, Any]) -> str:
+    low, high = entry["test"]["fair_ci95"]
+    return f"{entry['test']['fair']:.3f} (95% interval {low:.3f} to {high:.3f})"
+
+
+def _against(best: Mapping[str, Any], other: Mapping[str, Any], recipe: str) -> str:
+    (low, high), (other_low, other_high) = best["test"]["fair_ci95"], other["test"]["fair_ci95"]
+    overlap = "overlap" if low <= other_high and other_low <= high else "do not overlap"
+    return f"The {recipe} recipe reaches {_fair(other)}; the two intervals {overlap}."
+
+
+def _paired(change: Mapping[str, Any]) -> str:
+    low, high = change["fair_ci95"]
+    chance = "contains 0: it may be chance" if low <= 0 <= high else "excludes 0"
+    return (
+        f"Compared face by face, the difference is {change['fair']:+.3f}, with a 95% interval of "
+        f"{low:+.3f} to {high:+.3f} that {chance}."
+    )
+
+
+def levelling(change: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
+    """Say what each gender gained or lost, and whether that is levelling down.
+
+    Parameters
+    ----------
+    change
+        Of a trial against the plain baseline, on test.
+    plain
+        The baseline's metrics on test.
+    """
+    better, worse = ("women", "men") if plain["acc_women"] > plain["acc_men"] else ("men", "women")
+    told = f"Against plain, {_moved(worse, change)} and {_moved(better, change)}"
+    if change["fair"] <= 0:
+        return f"{told}: the fair metric did not rise."
+    if not change["levelled_down"]:
+        return f"{told}: this is no levelling down."
+    if change[f"acc_{worse}"] < 0:
+        return f"{told}: levelling down, since the gap shrank while both became less accurate."
+    return f"{told}: part of the smaller gap was paid for by {better}, the better-off gender."
+
+
+def _moved(who: str, change: Mapping[str, Any]) -> str:
+    points = 100 * change[f"acc_{who}"]
+    low, high = (100 * end for end in change[f"acc_{who}_ci95"])
+    if points == 0:
+        return f"{who} stay as accurate"
+    return (
+        f"{who} {'gain' if points > 0 else 'lose'} {_amount(abs(points))} points of accuracy "
+        f"(95% interval {low:+.1f} to {high:+.1f})"
+    )
+
+
+def _amount(points: float) -> str:
+    return f"{points:.1f}" if points >= 0.05 else "under 0.05"
+
+
+def _always_no(summary: Summary) -> GroupMetrics | None:
+    """What answering 0 for every test face would score: a figure that a network must beat."""
+    if not summary["rows"]:
+        return None
+    women, men = summary["rows"]["test"]["women"], summary["rows"]["test"]["men"]
+    return metrics_from_counts(women[0], sum(women), men[0], sum(men), summary["fair_lambda"])
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The table's rows; what is missing is None, which a template can ask for."""
+    cleaned = table.astype(object).where(table.notna(), None)
+    return [dict(zip(table.columns, row, strict=True)) for row in cleaned.itertuples(index=False)]
+
+
+def _tip(row: Mapping[str, Any]) -> str:
+    """What a mark of the plot says when pointed at."""
+    names = (name for name in row if name.startswith("params.") and row[name] is not None)
+    figures = (
+        f"fair {row['val_fair']:.4f}, gap {row['val_gap']:.4f}\n"
+        f"women {row['val_acc_women']:.4f}, men {row['val_acc_men']:.4f}\n"
+    )
+    return f"{row['trial_id']} ({row['recipe']}), validation\n{figures}" + _params(
+        {name.removeprefix("params."): row[name] for name in names}
+    )
+
+
+def _train_rows(data: Mapping[str, Any]) -> dict[str, dict[str, list[int]]]:
+    """Rows of the training split by gender, of class 0 and 1, where the run recorded them."""
+    train = data.get("counts", {}).get("train")
+    if train is None:
+        return {}
+    return {"train": {who: [n for _, n in sorted(train[who].items())] for who in ("women", "men")}}
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in params.items())
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.3f}".replace("-0.000", "+0.000")

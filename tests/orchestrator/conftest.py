@@ -1,0 +1,62 @@
+"""Small folders of faces."""
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+MakeFaces = Callable[..., Path]
+
+
+def jpeg(seed: int, size: tuple[int, int] = (12, 15)) -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    data = BytesIO()
+    Image.fromarray(coarse).resize(size).save(data, "JPEG")
+    return data.getvalue()
+
+
+@pytest.fixture
+def make_faces(tmp_path: Path) -> MakeFaces:
+    """Write n small JPEGs and their manifest; keywords replace whole columns."""
+
+    def make(n: int = 40, name: str = "faces", **columns: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = np.arange(n)
+        table = {
+            "filename": [f"{row:04}.jpg" for row in rows],
+            "class": rows // 2 % 2,
+            "gender": np.where(rows % 2, 1, -1),
+            "identity": rows // 3,
+        }
+        for row, filename in enumerate(table["filename"]):
+            (folder / filename).write_bytes(jpeg(row))
+        pd.DataFrame({**table, **columns}).to_csv(folder / "manifest.csv", index=False)
+        return folder / "manifest.csv"
+
+    return make
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 8 rows, so that a small source has several."""
+    monkeypatch.setattr("orchestrator.prepare.chunk_rows", lambda _rows: 8)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks done one after the other in this process, the last one first, instead of by Ray."""
+    from orchestrator import prepare
+
+    def map_chunks(task: prepare.Task, job: Any, table: pd.DataFrame) -> Iterator[Any]:
+        for chunk in sorted(table["chunk"].unique(), reverse=True):
+            rows = table[table["chunk"] == chunk]
+            yield task(job, int(chunk), pa.Table.from_pandas(rows, preserve_index=False))
+
+    monkeypatch.setattr(prepare, "_map_chunks", map_chunks)
