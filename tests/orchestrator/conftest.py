@@ -46,7 +46,8 @@ def make_faces(tmp_path: Path) -> MakeFaces:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 8 rows, so that a small source has several."""
-    monkeypatch.setattr("orchestrator.prepare.chunk_rows", lambda _rows: 8)
+    for module in ("chunks", "selection"):
+        monkeypatch.setattr(f"orchestrator.{module}.chunk_rows", lambda _rows: 8)
 
 
 @pytest.fixture

@@ -1,0 +1,373 @@
+"""What each command does, from its parsed arguments to its exit code."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from orchestrator.config import Config, resolve, with_overrides
+from orchestrator.errors import InputError
+from orchestrator.files import place, read_json, refuse_existing
+from orchestrator.runs import Run
+
+if TYPE_CHECKING:
+    from orchestrator.store import Arrays, Store
+
+DONE, FAILED = 0, 1
+SPLITS = ("train", "val", "test")
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Decode, split and store the faces of a source."""
+    with _ray(None) as terminal:
+        store = _prepare(arguments, terminal)
+    print(_describe(store))
+    return DONE
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train one network."""
+    from orchestrator import progress
+    from orchestrator.display import Display
+    from orchestrator.trainer import following, share, train_on_workers
+    from orchestrator.trial import Assignment
+
+    config = _configure(arguments, arguments.recipe)
+    store = _open_data(arguments.data)
+    run = Run.create(arguments.out, config, _about(store))
+    assignment = Assignment(run.trial(config.recipe), config, {})
+    with _ray(run) as terminal:
+        begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
+        with Display(run, terminal, begun) as display, following(assignment, display):
+            train_on_workers(assignment, share(_load(store)))
+    return _finish(run)
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Search for the front, or go on with a search."""
+    from orchestrator.display import how_to_resume
+
+    run, config, store = _resume(arguments) if arguments.resume else _begin(arguments)
+    with _ray(run) as terminal:
+        done = _sweep(run, config, store, terminal)
+    if done:
+        return _finish(run)
+    if run.complete():
+        _finish(run)
+    print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
+    return FAILED
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write a run's tables, plot and report anew."""
+    return _finish(Run.open(arguments.target))
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Label images with a trained network."""
+    from orchestrator.predict import find_images, write_predictions
+    from orchestrator.predict import predict as predict_images
+
+    run, out = Run.open(arguments.target), place(arguments.out)
+    refuse_existing(out, "a file")
+    trial_id, threshold = arguments.trial, 0.5
+    if trial_id == "best":
+        best = read_json(run.path / "summary.json")["best"]
+        if best is None:
+            raise InputError(f"{arguments.target}: no trial of this run is complete")
+        trial_id, threshold = best["trial_id"], best["threshold"]
+    elif trial_id not in [trial.id for trial in run.complete()]:
+        known = ", ".join(trial.id for trial in run.complete()) or "none"
+        raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
+    images = find_images(arguments.images)
+    with _ray(None):
+        predicted = predict_images(
+            run.trial(trial_id).path / "model.safetensors", images, threshold
+        )
+    dropped = write_predictions(predicted, out, proba=arguments.proba)
+    print(f"{len(images) - dropped:,} images labelled by trial {trial_id}: {out}")
+    if dropped:
+        print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)
+    return DONE
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Show the progress of a run, perhaps another process's."""
+    from orchestrator.display import watch as watch_run
+
+    return watch_run(Run.open(arguments.target), sys.stdout)
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Open Optuna Dashboard and TensorBoard on a run."""
+    from orchestrator.dashboard import dashboard as open_dashboard
+
+    return open_dashboard(Run.open(arguments.target), port=arguments.port, out=sys.stdout)
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """Run a command on a Ray cluster."""
+    from cluster import jobs
+
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    return jobs.submit(command, address=arguments.address, wait=arguments.wait, out=sys.stdout)
+
+
+def list_jobs(arguments: argparse.Namespace) -> int:
+    """List the jobs of a Ray cluster."""
+    from cluster import jobs
+
+    return jobs.jobs(arguments.address, sys.stdout)
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print a job's log."""
+    from cluster import jobs
+
+    return jobs.logs(arguments.job, arguments.address, follow=arguments.follow, out=sys.stdout)
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Stop a job."""
+    from cluster import jobs
+
+    return jobs.stop(arguments.job, arguments.address, sys.stdout)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Do the main job on synthetic faces."""
+    from orchestrator.cli import parse
+
+    out = place(arguments.out)
+    refuse_existing(out, "a folder")
+    data, run_path = str(out / "data"), str(out / "run")
+    source = f"synthetic:{arguments.faces}"
+    begun = time.monotonic()
+    for words in (
+        ["prepare", source, "--out", data, "--split-by", "identity"],
+        [
+            *("sweep", "--data", data, "--out", run_path),
+            *("--trials", str(arguments.trials), "--epochs", str(arguments.epochs)),
+        ],
+    ):
+        print("$ fairfront " + " ".join(words), flush=True)
+        step = parse(words)
+        code = COMMANDS[step.command_name](step)
+        if code != DONE:
+            return code
+    print(f"The demo took {time.monotonic() - begun:.0f} s.")
+    return DONE
+
+
+def doctor(_arguments: argparse.Namespace) -> int:
+    """Check this machine."""
+    from orchestrator.doctor import doctor as examine
+
+    return examine(sys.stdout)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "prepare": prepare,
+    "train": train,
+    "sweep": sweep,
+    "report": report,
+    "predict": predict,
+    "watch": watch,
+    "dashboard": dashboard,
+    "submit": submit,
+    "jobs": list_jobs,
+    "logs": logs,
+    "stop": stop,
+    "demo": demo,
+    "doctor": doctor,
+}
+
+
+def _begin(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
+    from search_spaces import get
+
+    config = _configure(arguments, "default")
+    get(config.sweep.space)  # a space that does not exist must leave no run behind
+    store = _open_data(arguments.data)
+    return Run.create(arguments.out, config, _about(store)), config, store
+
+
+def _resume(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
+    fixed = ("config", "set", "epochs", "workers", "space", "objective")
+    changed = [name for name in fixed if getattr(arguments, name)]
+    if changed:
+        raise InputError(
+            f"--{changed[0]} cannot change with --resume (only --trials and --concurrent can); "
+            "start a new run with another --out"
+        )
+    run = Run.open(arguments.out)
+    store = _open_data(arguments.data or run.data["path"])
+    if store.meta.fingerprint != run.data["fingerprint"]:
+        raise InputError(
+            f"--data {store.path}: not the data that {arguments.out} was begun with "
+            f"({run.data['path']}); give that, or start a new run with another --out"
+        )
+    config = with_overrides(run.config, _sweep_settings(arguments))
+    done = len(run.ended())
+    if config.sweep.trials < done:
+        raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")
+    run.record(config, _about(store))
+    return run, config, store
+
+
+def _configure(arguments: argparse.Namespace, recipe: str) -> Config:
+    file = place(arguments.config) if arguments.config else None
+    overrides = {
+        key: value
+        for key, value in {
+            "workers": arguments.workers,
+            "train.epochs": arguments.epochs,
+        }.items()
+        if value is not None
+    }
+    if arguments.command_name == "sweep":
+        overrides |= _sweep_settings(arguments)
+    return resolve(recipe, file, arguments.set, overrides)
+
+
+def _sweep_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("space", "trials", "objective", "concurrent")
+    given = {f"sweep.{name}": getattr(arguments, name) for name in names}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _prepare(arguments: argparse.Namespace, terminal: TextIO) -> "Store":
+    from orchestrator.display import rows_progress
+    from orchestrator.prepare import Options, refuse_taken
+    from orchestrator.prepare import prepare as prepare_store
+    from orchestrator.sources import open_source
+
+    options = Options(
+        image_size=arguments.image_size,
+        fractions=_fractions(arguments.split),
+        split_by=arguments.split_by,
+        seed=arguments.seed,
+        limit=arguments.limit,
+        max_bad=arguments.max_bad,
+    )
+    options.check()
+    refuse_taken(place(arguments.out))
+    source = open_source(
+        arguments.source,
+        images=arguments.images,
+        label=arguments.label,
+        group=arguments.group,
+        seed=arguments.seed,
+    )
+    with rows_progress(terminal, "preparing") as show:
+        return prepare_store(source, arguments.out, options, show)
+
+
+def _fractions(text: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--split {text}: give three shares that sum to 1, as 0.6,0.2,0.2"
+        ) from None
+    return train, val, test
+
+
+def _describe(store: "Store") -> str:
+    meta = store.meta
+    lines = [f"{store.path}: {meta.rows:,} faces of {meta.image_size}x{meta.image_size}"]
+    for split, by_gender in meta.counts.items():
+        counts = [
+            f"{gender} {by_class['0']:,} of class 0, {by_class['1']:,} of class 1"
+            for gender, by_class in by_gender.items()
+        ]
+        lines.append(f"  {split:5} " + "; ".join(counts))
+    if meta.dropped:
+        lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / 'dropped.csv'}")
+    return "\n".join(lines)
+
+
+def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
+    """Run the trials that are left; return False when Ctrl-C ended it before all were done."""
+    from orchestrator import progress
+    from orchestrator.display import Display
+    from orchestrator.sweep import sweep as run_trials
+    from search_spaces import get
+
+    begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
+    try:
+        with Display(run, terminal, begun) as display:
+            return run_trials(run, config, get(config.sweep.space), _load(store), display)
+    except KeyboardInterrupt:  # before or after the trials; the sweep itself ends on it in peace
+        return False
+
+
+def _finish(run: Run) -> int:
+    """Write the report, print its short table, and say where it lies."""
+    from orchestrator.report import write_report
+    from orchestrator.tables import print_summary
+
+    summary = write_report(run)
+    print_summary(summary, sys.stdout)
+    print(f"Report: {run.path / 'report.html'}")
+    if summary["best"] is None:
+        print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+@contextmanager
+def _ray(run: Run | None) -> Iterator[TextIO]:
+    """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
+    from orchestrator.raysession import quiet, session
+
+    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        raise InputError(
+            "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
+            "or unset it to run on this machine"
+        )
+    # A job that is stopped, or a batch system's time limit, ends a command as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
+            log = (Path(run.logs_path) if run else Path(folder)) / "ray.log"
+            with quiet(log) as terminal, session():
+                yield terminal
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_signal: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)  # Tune's own while it runs
+    if not callable(handler):  # a shell's background jobs ignore SIGINT
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
+def _open_data(data: str | None) -> "Store":
+    from orchestrator.store import Store
+
+    if not data:
+        raise InputError("--data is missing; give a data set that fairfront prepare made")
+    return Store.open(data)
+
+
+def _load(store: "Store") -> dict[str, "Arrays"]:
+    return {split: store.load(split) for split in SPLITS}
+
+
+def _about(store: "Store") -> dict[str, Any]:
+    meta = store.meta
+    return {
+        "path": str(store.path),
+        "fingerprint": meta.fingerprint,
+        "image_size": meta.image_size,
+        "counts": meta.counts,
+    }

@@ -1,0 +1,195 @@
+"""The one configuration of a run: typed, strict, and written whole into the run directory.
+
+Each part is defined beside what it configures. A run's configuration is made in three layers, the
+later ones winning: a recipe (a preset below), a YAML file, and ``--set key=value``.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from models.config import ModelConfig
+from models.losses import LossConfig
+from orchestrator.balance import BalanceConfig
+from orchestrator.errors import InputError
+from orchestrator.files import Anywhere
+from orchestrator.loop import TrainConfig
+from orchestrator.strict import Strict
+
+
+class SweepConfig(Strict):
+    """What `fairfront sweep` searches, and how long."""
+
+    space: str = "focal_gender"
+    trials: int = Field(default=20, ge=1)
+    objective: Literal["fair", "pareto"] = "fair"
+    concurrent: int | None = Field(default=None, ge=1)
+    """Trials at a time; null: as many as the cluster's devices serve well."""
+    startup_trials: int = Field(default=8, ge=1)
+    """Random trials before TPE models the objective."""
+
+
+class Config(Strict):
+    """Everything that decides a run's result, given the data."""
+
+    recipe: str = "default"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    fair_lambda: float = Field(default=2.0, ge=0)
+    """The weight of the gap in ``fair = mean accuracy - lambda * gap``."""
+    workers: int = Field(default=1, ge=1)
+    """Training processes a trial, each with its own device."""
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    balance: BalanceConfig = BalanceConfig()
+    train: TrainConfig = TrainConfig()
+    sweep: SweepConfig = SweepConfig()
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # The sweep's trials start from here.
+    "default": {},
+    # Cross-entropy, no weights, no balancing: what one would train by hand.
+    "plain": {
+        "loss.gamma": 0.0,
+        "loss.class_balancing": False,
+        "balance.policy": "none",
+        "balance.weight_women": 1.0,
+        "balance.weight_men": 1.0,
+    },
+    # The published recipe, with its gender weights; docs/decisions.md lists what it left open.
+    "reference": {
+        "loss.gamma": 5.0,
+        "loss.alpha": 0.25,
+        "loss.class_balancing": False,
+        "balance.policy": "undersample",
+        "balance.weight_women": 1.0,
+        "balance.weight_men": 0.1,
+        "model.name": "cnn",
+        "model.dropout": 0.5,
+        "train.epochs": 10,
+        "train.batch_size": 32,
+        "train.lr": 1e-3,
+        "train.weight_decay": 0.0,
+        "train.schedule": "constant",
+        "train.flip": False,
+        "train.monitor": "val_loss",
+        "train.patience": 1,
+        "train.keep": "last",
+    },
+    # The published recipe before its gender weights.
+    "reference-unweighted": {"balance.weight_women": 1.0, "balance.weight_men": 1.0},
+}
+RECIPES["reference-unweighted"] = {**RECIPES["reference"], **RECIPES["reference-unweighted"]}
+
+
+def resolve(
+    recipe: str = "default",
+    file: Anywhere | None = None,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Build the configuration from a recipe, a YAML file, overrides and ``key=value`` strings.
+
+    Raises
+    ------
+    InputError
+        A recipe or key that does not exist, a value of the wrong type, or a file that is not YAML.
+    """
+    values = Config().model_dump()
+    if file is not None:
+        loaded = _read_yaml(file)
+        recipe = loaded.pop("recipe", recipe) if recipe == "default" else recipe
+        loaded.pop("recipe", None)
+    _apply(values, {"recipe": recipe, **_recipe(recipe)}, source=f"recipe {recipe}")
+    if file is not None:
+        _apply(values, _flatten(loaded), source=str(file))
+    _apply(values, dict(overrides or {}), source="overrides")
+    _apply(values, dict(_parse_setting(s) for s in settings), source="--set")
+    return _validate(values, source=str(file or "--set"))
+
+
+def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """Return a copy of `config` with dotted keys replaced, checked again."""
+    values = config.model_dump()
+    _apply(values, overrides, source="overrides")
+    return _validate(values, source="overrides")
+
+
+def with_recipe(config: Config, recipe: str) -> Config:
+    """Return `config` with a recipe's settings over it."""
+    return with_overrides(config, {"recipe": recipe, **_recipe(recipe)})
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    if name not in RECIPES:
+        raise InputError(f"--recipe {name}: no such recipe; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _yaml() -> YAML:
+    return YAML(typ="safe", pure=True)  # YAML 1.2: 1e-3 is a number, and `no` is a word
+
+
+def _read_yaml(file: Anywhere) -> dict[str, Any]:
+    try:
+        loaded = _yaml().load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such configuration file") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise InputError(f"{file}: not valid YAML: {detail}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        found = type(loaded).__name__
+        raise InputError(f"{file}: expected keys and values at the top, found a {found}")
+    return loaded
+
+
+def _parse_setting(setting: str) -> tuple[str, Any]:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {setting}: expected key=value, for example loss.gamma=2")
+    try:
+        return key.strip(), _yaml().load(text)
+    except YAMLError:
+        raise InputError(f"--set {setting}: the value is not valid YAML") from None
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _apply(values: dict[str, Any], flat: Mapping[str, Any], source: str) -> None:
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        part: Any = values
+        for parent in parents:
+            part = part.get(parent) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or last not in part:
+            known = ", ".join(sorted(part if isinstance(part, dict) else values))
+            raise InputError(f"{source}: unknown key {key}; known: {known}")
+        if isinstance(part[last], dict):
+            keys = ", ".join(part[last])
+            raise InputError(f"{source}: {key} is a group of keys; set one of {keys}")
+        part[last] = value
+
+
+def _validate(values: dict[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise InputError(f"{source}: {key}={first['input']!r}: {message}") from None

@@ -1,0 +1,142 @@
+"""Files and folders on any file system: a local path, a mount or a URI such as ``s3://``.
+
+Paths are `upath.UPath`: pathlib for a local path, fsspec behind the same methods for a URI.
+"""
+
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from upath import UPath
+
+from orchestrator.errors import InputError
+
+Anywhere = UPath | Path
+"""A place on any file system, as `place` gives it: a `pathlib.Path` when it is local."""
+
+FETCH_TOGETHER = 64
+"""Files of a remote file system fetched at a time."""
+
+
+def place(where: str | os.PathLike[str] | Anywhere) -> Anywhere:
+    """Turn what the user typed into a path; local ones become absolute, so workers agree on them.
+
+    Raises
+    ------
+    InputError
+        A URI whose file system is unknown, or needs a package that is not installed.
+    """
+    try:
+        path = UPath(where)
+        if path.protocol in ("", "file", "local"):
+            return Path(path.path).expanduser().absolute()
+        _ = path.fs  # the package that speaks the protocol is imported here
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{where}: no file system for this URI ({_one_line(error)})") from None
+    return path
+
+
+def is_local(path: Anywhere) -> bool:
+    """Tell whether `path` lies on a mounted file system, where renaming is atomic."""
+    return isinstance(path, Path)
+
+
+def refuse_existing(path: Anywhere, what: str) -> None:
+    """Raise `InputError` when `path` is taken; an empty folder is free."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path}: {what} exists already; choose another --out, or remove it first")
+
+
+@contextmanager
+def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file beside `path` and put it there only once it is written whole."""
+    if not isinstance(path, Path):
+        # An object store publishes what it has when a file is closed, even by an exception.
+        whole = io.BytesIO()
+        yield whole if "b" in mode else io.TextIOWrapper(whole, write_through=True, **options)
+        path.write_bytes(whole.getvalue())
+        return
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with beside.open(mode, **options) as file:
+            yield file
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Anywhere, text: str) -> None:
+    """Write a text file, UTF-8, all of it or nothing."""
+    with writing(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def write_json(path: Anywhere, value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+    """Write JSON with an indent of 2; NaN is refused, since JSON has none."""
+    text = json.dumps(value, indent=2, allow_nan=False, default=default)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Anywhere) -> Any:
+    """Read a JSON file; one that is missing or not JSON raises `InputError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_many(paths: Sequence[str]) -> Iterator[bytes | Exception]:
+    """Read small files; for one that cannot be read, give the exception in its place.
+
+    Parameters
+    ----------
+    paths
+        Local paths, or URIs of one file system, whose files are then fetched many at a time.
+    """
+    if not paths or "://" not in paths[0]:
+        yield from map(_read_local, paths)
+        return
+    files, _ = fsspec.core.url_to_fs(paths[0])
+    for start in range(0, len(paths), FETCH_TOGETHER):
+        together = [files._strip_protocol(path) for path in paths[start : start + FETCH_TOGETHER]]
+        fetched = files.cat(together, on_error="return")
+        yield from (fetched[path] for path in together)
+
+
+def remove_tree(path: Anywhere) -> None:
+    """Delete a folder and all in it; a missing one is fine.
+
+    A local folder leaves its place at once, so that a process still at work there cannot write
+    into it while it is being deleted.
+    """
+    if not isinstance(path, Path):
+        if path.exists():
+            path.fs.rm(path.path, recursive=True)
+        return
+    doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.removed")
+    try:
+        path.replace(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _read_local(path: str) -> bytes | Exception:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # a third of the time of Path.read_bytes
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

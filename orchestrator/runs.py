@@ -1,0 +1,239 @@
+"""The run directory: what a run leaves behind, written whole or not at all.
+
+::
+
+    RUN/config.yaml              the resolved configuration, versions, commit, data fingerprint
+    RUN/progress.json            what the progress display shows, for `watch`
+    RUN/optuna.journal           the study (sweeps)
+    RUN/logs/                    Ray's own output
+    RUN/trials/<id>/params.json  metrics.csv (a row an epoch)  model.safetensors
+                    predictions.parquet (filename, split, gender, label 0/1, logit; val and test)
+                    result.json (how the trial ended; written last)
+    RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
+"""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from orchestrator.config import Config
+from orchestrator.errors import InputError
+from orchestrator.files import (
+    is_local,
+    place,
+    read_json,
+    refuse_existing,
+    write_json,
+    write_text,
+    writing,
+)
+from orchestrator.strict import Strict
+
+PREDICTION_COLUMNS = ("filename", "split", "gender", "label", "logit")
+RECORDED_PACKAGES = ("fairfront", "ray", "torch", "torchvision", "optuna", "numpy", "pyarrow")
+
+State = Literal["complete", "failed", "pruned"]
+
+
+class TrialResult(Strict):
+    """How a trial ended: ``trials/<id>/result.json``."""
+
+    trial_id: str
+    state: State
+    recipe: str
+    """``default`` for a searched trial; ``plain`` and ``reference`` are the baselines."""
+    epochs: int
+    """Epochs trained."""
+    kept_epoch: int
+    """The epoch, from 1, whose weights were kept; 0 when none finished."""
+    seconds: float
+    """Time in the training loop, validation included."""
+    images_per_second: float
+    """Training images through the loop per second of training, the median over epochs."""
+    device: str
+    reason: str | None = None
+    """Why it failed or was pruned."""
+    config: Config
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial on disk; every file is read when it is first asked for."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The trial's name, also its folder's."""
+        return self.path.name
+
+    @cached_property
+    def result(self) -> TrialResult:
+        """How it ended."""
+        return TrialResult.model_validate(read_json(self.path / "result.json"))
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The parameters that were searched, as Optuna names them."""
+        return dict(read_json(self.path / "params.json"))
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """A row an epoch; the columns are those of `orchestrator.loop.EpochMetrics`."""
+        text = (self.path / "metrics.csv").read_text(encoding="utf-8")
+        return pd.read_csv(StringIO(text), dtype={"trial": str})
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The logits of every val and test row; columns `PREDICTION_COLUMNS`."""
+        with (self.path / "predictions.parquet").open("rb") as file:
+            return pd.read_parquet(file)
+
+    def write_params(self, params: Mapping[str, Any]) -> None:
+        """Make the trial's folder and write what it was asked to try."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "params.json", dict(params))
+
+    def write_metrics(self, rows: pd.DataFrame) -> None:
+        """Write the epochs so far."""
+        with writing(self.path / "metrics.csv", "w", encoding="utf-8", newline="") as file:
+            rows.to_csv(file, index=False)
+
+    def write_predictions(self, predictions: pd.DataFrame) -> None:
+        """Write the logits of val and test."""
+        with writing(self.path / "predictions.parquet") as file:
+            predictions[list(PREDICTION_COLUMNS)].to_parquet(file, index=False)
+
+    def write_result(self, result: TrialResult) -> None:
+        """Write how the trial ended: the last file, so a trial that has it has them all."""
+        write_json(self.path / "result.json", result.model_dump())
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, where: str, config: Config, data: Mapping[str, Any]) -> "Run":
+        """Make a run directory and write its ``config.yaml``.
+
+        Parameters
+        ----------
+        where
+            A folder that does not exist, or is empty.
+        data
+            What identifies the data set: its place, fingerprint and image size.
+
+        Raises
+        ------
+        InputError
+            `where` is taken, or is no mounted path.
+        """
+        run = cls(_mounted(where))
+        refuse_existing(run.path, "a run")
+        run.trials_path.mkdir(parents=True)
+        run.logs_path.mkdir()
+        run.record(config, data)
+        return run
+
+    def record(self, config: Config, data: Mapping[str, Any]) -> None:
+        """Write ``config.yaml``: the configuration, what identifies the data, and the versions."""
+        recorded = {**config.model_dump(), "data": dict(data), "versions": versions()}
+        stream = StringIO()
+        yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = False
+        yaml.dump(recorded, stream)
+        write_text(self.path / "config.yaml", stream.getvalue())
+
+    @classmethod
+    def open(cls, where: str) -> "Run":
+        """Open a run directory; `InputError` when there is none at `where`."""
+        run = cls(_mounted(where))
+        if not (run.path / "config.yaml").exists():
+            raise InputError(
+                f"{where}: no run here (no config.yaml); give a folder that train or sweep made"
+            )
+        return run
+
+    @cached_property
+    def recorded(self) -> dict[str, Any]:
+        """``config.yaml`` as it is: the configuration, ``data`` and ``versions``."""
+        text = (self.path / "config.yaml").read_text(encoding="utf-8")
+        return dict(YAML(typ="safe", pure=True).load(text))
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the run; a trial's own is in its result."""
+        values = {k: v for k, v in self.recorded.items() if k not in ("data", "versions")}
+        return Config.model_validate(values)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The place, fingerprint, image size and counts of the run's data."""
+        return dict(self.recorded["data"])
+
+    @property
+    def trials_path(self) -> Path:
+        """The folder of the trials."""
+        return self.path / "trials"
+
+    @property
+    def logs_path(self) -> Path:
+        """The folder of the log files."""
+        return self.path / "logs"
+
+    def trial(self, trial_id: str) -> Trial:
+        """A trial by its id, whether or not it exists yet."""
+        return Trial(self.trials_path / trial_id)
+
+    def ended(self) -> list[Trial]:
+        """The trials that ended, however they did, by id."""
+        paths = sorted(self.trials_path.iterdir(), key=lambda path: path.name)
+        return [Trial(path) for path in paths if (path / "result.json").exists()]
+
+    def complete(self) -> list[Trial]:
+        """The trials that ran to their end: the only ones that reach the front."""
+        return [trial for trial in self.ended() if trial.result.state == "complete"]
+
+
+def _mounted(where: str) -> Path:
+    path = place(where)
+    if not is_local(path):
+        raise InputError(f"{where}: a run needs a path that every node mounts, not a URI")
+    return Path(str(path))
+
+
+def versions() -> dict[str, str | None]:
+    """The versions that a result depends on, and this checkout's git commit."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    found["git_commit"] = _git_commit()
+    return found
+
+
+def _git_commit() -> str | None:
+    if commit := os.environ.get("FAIRFRONT_GIT_COMMIT"):  # a submitted job has no .git
+        return commit
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,150 @@
+"""What every source of faces comes down to: a table of images, labels and genders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.errors import InputError
+from orchestrator.files import Anywhere, is_local
+from orchestrator.splits import GENDERS
+
+COLUMNS = ("filename", "path", "label", "gender", "identity", "split")
+
+
+class Drawing(Protocol):
+    """Makes the images of a source that has none; it is sent to the workers."""
+
+    def draw(self, folder: Anywhere, filenames: Sequence[str]) -> list[str]:
+        """Make some images in `folder`; return their paths, in order."""
+
+    def finish(self, folder: Anywhere, filenames: Sequence[str]) -> None:
+        """Write what belongs beside the images, once all of them are made."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Faces before they are prepared."""
+
+    name: str
+    """What the data set is called in its ``meta.json``."""
+    table: pd.DataFrame
+    """A row a face, sorted by filename, with the columns `COLUMNS`.
+
+    filename is unique; path is absolute and local, or a URI; label (0/1) and gender (-1 woman,
+    1 man) are int8; identity is Int32 or missing; split is train, val, test or missing.
+    """
+    fingerprint: str
+    """A SHA-256 of the table, save for where the images lie; their pixels are not in it."""
+    drawing: Drawing | None = None
+    """Makes the images, for a source that has none yet; paths are then of no account."""
+
+
+def make_source(
+    name: str,
+    table: pd.DataFrame,
+    where: str,
+    drawing: Drawing | None = None,
+) -> Source:
+    """Check a table, sort it and take its fingerprint.
+
+    Parameters
+    ----------
+    name
+        What the data set is called.
+    table
+        The columns `COLUMNS`, in the order of the file they come from.
+    where
+        The file to blame in a message.
+
+    Raises
+    ------
+    InputError
+        No rows, a file named twice, or one gender absent.
+    """
+    if table.empty:
+        raise InputError(f"{where}: no rows; give at least one face")
+    _refuse_twins(table["filename"], table["path"], where)
+    for gender, value in GENDERS.items():
+        if not (table["gender"] == value).any():
+            raise InputError(
+                f"{where}: no {gender} among {len(table)} faces (gender {value}), so the fair "
+                "metric is undefined; give faces of both genders"
+            )
+    table = table.sort_values("filename", ignore_index=True)[list(COLUMNS)]
+    return Source(name, table, _fingerprint(table), drawing)
+
+
+def locate(names: Sequence[str], folder: Anywhere, where: str) -> list[str]:
+    """Resolve file names against the folder of the images.
+
+    Raises
+    ------
+    InputError
+        A name is empty or leads out of `folder`; the row is counted from 1.
+    """
+    root = folder.as_posix().rstrip("/") if is_local(folder) else str(folder).rstrip("/")
+    paths = []
+    for row, name in enumerate(names, start=1):
+        # Names as plain as most are need no closer look, and there may be 200,000 of them.
+        plain = name and not name.startswith("/") and ".." not in name and ":" not in name
+        path = f"{root}/{name}" if plain else _resolve(name, root)
+        if path is None:
+            reason = (
+                f"{name} is outside the image folder {root}" if name else "the filename is empty"
+            )
+            raise InputError(
+                f"{where}: row {row}: {reason}; give names inside it, or another --images"
+            )
+        paths.append(path)
+    return paths
+
+
+def _resolve(name: str, root: str) -> str | None:
+    """Join by spelling alone, as links are the user's own; None if it leads out of `root`."""
+    if not name or "://" in name:
+        return None
+    scheme, _, start = root.rpartition("://")
+    path = _collapse(name if name.startswith("/") else f"{start}/{name}")
+    if not path.startswith(_collapse(start).rstrip("/") + "/"):
+        return None
+    return f"{scheme}://{path}" if scheme else path
+
+
+def _collapse(path: str) -> str:
+    """Take out ``.``, ``..`` and doubled slashes."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in ("", ".", ".."):
+            parts.append(part)
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def _refuse_twins(filename: pd.Series, path: pd.Series, where: str) -> None:
+    # Two spellings of one file are twins too.
+    spelt = path.map(_collapse) if path.str.contains(r"//|\./", regex=True).any() else path
+    again = np.flatnonzero(spelt.duplicated().to_numpy())
+    if len(again):
+        first = np.flatnonzero((spelt == spelt.iloc[again[0]]).to_numpy())[0]
+        raise InputError(
+            f"{where}: row {again[0] + 1}: {filename.iloc[again[0]]} is already in row "
+            f"{first + 1}; keep one row an image"
+        )
+
+
+def _fingerprint(table: pd.DataFrame) -> str:
+    digest = sha256()
+    for column in ("filename", "label", "gender", "identity", "split"):
+        values = table[column].astype(object).where(table[column].notna(), "")
+        digest.update("\n".join(map(str, values)).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def folder_name(path: Anywhere) -> str:
+    """Return the last part of a path, to call a data set by."""
+    return path.name

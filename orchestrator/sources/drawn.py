@@ -1,0 +1,79 @@
+"""The synthetic faces as a source; they are drawn, chunk by chunk, as they are prepared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.errors import InputError
+from orchestrator.files import Anywhere
+from orchestrator.sources.base import Source, make_source
+from orchestrator.sources.synthetic import draw_range, plan_faces, write_tables
+
+DEFAULT_FACES, FLIP_SHARE = 4000, 0.02
+
+
+@dataclass(frozen=True)
+class SyntheticDrawing:
+    """Draws the faces of a plan; see `orchestrator.sources.base.Drawing`."""
+
+    n: int
+    seed: int
+    flip_share: float = FLIP_SHARE
+
+    def draw(self, folder: Anywhere, filenames: Sequence[str]) -> list[str]:
+        """Draw the named faces into `folder`; return their paths."""
+        draw_range(folder, self._rows(filenames), self.seed)
+        return [str(folder / name) for name in filenames]
+
+    def finish(self, folder: Anywhere, filenames: Sequence[str]) -> None:
+        """Write the manifest and the true labels of the named faces, once all are drawn."""
+        write_tables(folder, self._rows(filenames), self.seed, self.flip_share)
+
+    def plan(self) -> pd.DataFrame:
+        """Return the plan of all faces; a process makes it once."""
+        return _plan(self.n, self.seed, self.flip_share)
+
+    def _rows(self, filenames: Sequence[str]) -> pd.DataFrame:
+        plan = self.plan()
+        return plan[plan["filename"].isin(filenames)]
+
+
+def open_synthetic(spec: str, seed: int = 0) -> Source:
+    """Plan synthetic faces.
+
+    Parameters
+    ----------
+    spec
+        ``synthetic`` or ``synthetic:N``, with the number of faces.
+    seed
+        Another seed, other faces.
+
+    Raises
+    ------
+    InputError
+        N is no number, or too small for both classes of both genders.
+    """
+    _, colon, number = spec.partition(":")
+    if colon and not number.isdecimal():
+        raise InputError(f"{spec}: give the number of faces, as synthetic:{DEFAULT_FACES}")
+    drawing = SyntheticDrawing(int(number) if colon else DEFAULT_FACES, seed)
+    plan = drawing.plan()
+    table = pd.DataFrame(
+        {
+            "filename": plan["filename"],
+            "path": plan["filename"],  # of the folder that they are drawn into
+            "label": plan["class"].astype(np.int8),
+            "gender": plan["gender"].astype(np.int8),
+            "identity": plan["identity"].astype("Int32"),
+            "split": None,
+        }
+    )
+    return make_source(f"synthetic:{drawing.n} (seed {seed})", table, spec, drawing)
+
+
+@lru_cache(maxsize=1)
+def _plan(n: int, seed: int, flip_share: float) -> pd.DataFrame:
+    return plan_faces(n, seed, flip_share)

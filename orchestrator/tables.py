@@ -1,0 +1,63 @@
+"""The short table that ends a run on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = ("best", "plain", "reference")
+
+
+def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
+    """Print best, plain and reference with each gender's accuracy on test.
+
+    Parameters
+    ----------
+    summary
+        What ``summary.json`` holds.
+    stream
+        A terminal, or any other text stream.
+    """
+    entries = {"best": summary["best"], **summary["baselines"]}
+    rows = [(name, entries[name]) for name in ROWS if entries.get(name)]
+    if not rows:
+        return
+    table = Table(
+        title="On test faces, threshold 0.5 (chosen on validation faces)",
+        title_justify="left",
+        title_style="",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("trial", no_wrap=True)
+    for name in ("women", "men", "gap", "worst", "fair", "fair 95%"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, entry in rows:
+        table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 100)
+    console.print(table)
+    for line in _settings(summary["best"]):
+        console.print(line, soft_wrap=True)
+
+
+def _cells(test: Mapping[str, Any]) -> list[str]:
+    low, high = test["fair_ci95"]
+    values = [test[name] for name in ("acc_women", "acc_men", "gap", "worst_group", "fair")]
+    return [f"{value:.4f}" for value in values] + [f"{low:.3f} to {high:.3f}"]
+
+
+def _settings(best: Mapping[str, Any]) -> list[str]:
+    shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in best["params"].items()}
+    lines = ["Best: " + "  ".join(f"{name}={value}" for name, value in shown.items())]
+    change = best["change_vs_plain"]
+    if change:
+        lines.append(
+            f"Against plain, on the same faces: fair {change['fair']:+.4f} "
+            f"(95% {change['fair_ci95'][0]:+.3f} to {change['fair_ci95'][1]:+.3f}), "
+            f"women {change['acc_women']:+.4f}, men {change['acc_men']:+.4f}"
+            + ("; it levels down: the better gender lost" if change["levelled_down"] else "")
+        )
+    return lines

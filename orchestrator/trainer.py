@@ -1,0 +1,117 @@
+"""Ray Train around the training loop: one or several workers on one trial."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from orchestrator.display import Display
+from orchestrator.loop import EpochMetrics
+from orchestrator.progress import EndedTrial, RunningTrial, Score
+from orchestrator.runs import Trial
+from orchestrator.store import Arrays
+from orchestrator.trial import Assignment, run_trial
+
+Shared = list["ray.ObjectRef[dict[str, Arrays]]"]
+
+
+def share(data: Mapping[str, Arrays]) -> Shared:
+    """Put the splits into the object store, once; processes of a node then read them in place.
+
+    The reference comes in a list, which Ray passes on without fetching what it refers to.
+    """
+    return [ray.put(dict(data))]
+
+
+def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:
+    """Return what a trial reports of an epoch; ``kept`` is of the epoch kept so far."""
+    mean_accuracy = (kept.acc_women + kept.acc_men) / 2
+    return {**asdict(metrics), "kept": {**asdict(kept), "mean_accuracy": mean_accuracy}}
+
+
+def train_on_workers(
+    assignment: Assignment,
+    shared: "Shared",
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Train one trial on ``config.workers`` processes with `TorchTrainer`, and wait for its end.
+
+    Parameters
+    ----------
+    assignment
+        The trial; its first worker writes the files.
+    shared
+        What `share` returned.
+    callbacks
+        Ray Train's callbacks, called in its controller after each epoch.
+    """
+    workers = assignment.config.workers
+    cluster = ray.cluster_resources()
+    gpu = cluster.get("GPU", 0) >= workers
+    cpus = 1 if gpu else max(1, int(cluster.get("CPU", 1)) // workers)
+    trial = assignment.trial
+    TorchTrainer(
+        _worker,
+        train_loop_config={**assignment.pack(), "shared": shared, "cpus": cpus},
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus}
+        ),
+        run_config=RunConfig(
+            # Ray Train would silently restore a run of the same name.
+            name=f"{trial.id}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(trial.path.parents[1] / "logs" / "train"),
+            callbacks=list(callbacks),
+        ),
+    ).fit()
+
+
+@contextmanager
+def following(assignment: Assignment, display: Display, poll: float = 0.5) -> Iterator[None]:
+    """Show the epochs of a trial that others train, as its ``metrics.csv`` grows.
+
+    Ray Train calls its callbacks in a process of its own, so the driver looks at the file.
+    """
+    over = threading.Event()
+
+    def follow() -> None:
+        epochs = 0
+        while not over.wait(poll):
+            trial = Trial(assignment.trial.path)  # reads anew
+            if (trial.path / "metrics.csv").exists() and len(trial.metrics) > epochs:
+                epochs = len(trial.metrics)
+                newest = trial.metrics.iloc[-1]
+                running = RunningTrial(
+                    trial_id=trial.id,
+                    epoch=epochs,
+                    epochs=assignment.config.train.epochs,
+                    score=Score.of(newest),
+                    images_per_second=newest["images_per_second"],
+                )
+                display.update(display.progress.with_running(running))
+
+    thread = threading.Thread(target=follow, name="follow", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    display.update(display.progress.with_ended(EndedTrial.of(assignment.trial)))
+
+
+def _worker(config: dict[str, Any]) -> None:
+    torch.set_num_threads(config["cpus"])
+    data = ray.get(config["shared"][0])
+    run_trial(
+        Assignment.unpack(config),
+        data,
+        lambda metrics, kept: ray.train.report(report_row(metrics, kept)),
+    )

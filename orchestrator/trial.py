@@ -1,0 +1,213 @@
+"""One trial, from its configuration to its files; runs anywhere, unaware of Ray.
+
+With `torch.distributed` initialised every worker calls `run_trial`, and the first one writes.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from tensorboardX import SummaryWriter
+from torch import nn
+
+import models
+from models.config import ModelConfig
+from orchestrator.config import Config
+from orchestrator.errors import InputError
+from orchestrator.files import writing
+from orchestrator.loop import EpochMetrics, Precision, Training, rank_and_world
+from orchestrator.runs import Trial, TrialResult
+from orchestrator.store import Arrays
+
+EVALUATED = ("val", "test")
+
+Report = Callable[[EpochMetrics, EpochMetrics], None]
+"""Called after each epoch with its metrics and those of the epoch kept so far."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one trial is asked to do, and where it leaves its files."""
+
+    trial: Trial
+    config: Config
+    params: Mapping[str, Any]
+    """The searched parameters, as Optuna names them."""
+
+    def pack(self) -> dict[str, Any]:
+        """Turn it into plain values, as Ray likes its configurations."""
+        return {
+            "path": str(self.trial.path),
+            "config": self.config.model_dump(),
+            "params": dict(self.params),
+        }
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, Any]) -> "Assignment":
+        """Turn what `pack` made back into an assignment."""
+        config = Config.model_validate(packed["config"])
+        return cls(Trial(Path(packed["path"])), config, packed["params"])
+
+
+def run_trial(
+    assignment: Assignment, data: Mapping[str, Arrays], report: Report | None = None
+) -> None:
+    """Train, evaluate val and test once, and write the trial's files; ``result.json`` comes last.
+
+    Parameters
+    ----------
+    assignment
+        The trial.
+    data
+        The arrays of the splits train, val and test.
+    report
+        Called after every epoch, on every worker.
+    """
+    config, trial = assignment.config, assignment.trial
+    first = rank_and_world()[0] == 0
+    started = time.perf_counter()
+    torch.manual_seed(config.seed)  # the same initial weights on every worker and in every trial
+    model = models.build(config.model, data["train"].images.shape[1])
+    training = Training(config, model, data["train"], data["val"])
+    if first:
+        trial.write_params(assignment.params)
+    epochs: list[EpochMetrics] = []
+    with _Events(trial.path if first else None) as events:
+        for metrics in training:
+            epochs.append(metrics)
+            if first:
+                trial.write_metrics(pd.DataFrame([asdict(epoch) for epoch in epochs]))
+                events.write(metrics)
+            if report and training.kept:
+                report(metrics, training.kept)
+    logits = {split: training.logits(data[split]) for split in EVALUATED}
+    if first and training.kept:
+        trial.write_predictions(_predictions(data, logits))
+        save_model(trial.path, model, config, data["train"].images.shape[1])
+        trial.write_result(
+            TrialResult(
+                trial_id=trial.id,
+                state="complete",
+                recipe=config.recipe,
+                epochs=len(epochs),
+                kept_epoch=training.kept.epoch,
+                seconds=time.perf_counter() - started,
+                images_per_second=float(np.median([e.images_per_second for e in epochs])),
+                device=_device_name(training.device),
+                config=config,
+            )
+        )
+
+
+def write_failure(assignment: Assignment, reason: str) -> None:
+    """Record that a trial failed, and why; what it wrote until then stays."""
+    trial = assignment.trial
+    trial.write_params(assignment.params)
+    epochs = len(trial.metrics) if (trial.path / "metrics.csv").exists() else 0
+    trial.write_result(
+        TrialResult(
+            trial_id=trial.id,
+            state="failed",
+            recipe=assignment.config.recipe,
+            epochs=epochs,
+            kept_epoch=0,
+            seconds=float(trial.metrics["seconds"].sum()) if epochs else 0.0,
+            images_per_second=0.0,
+            device="",
+            reason=reason,
+            config=assignment.config,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network read from ``model.safetensors``."""
+
+    network: nn.Module
+    """On the CPU, in evaluation mode."""
+    image_size: int
+    """Pixels a side of the images that it takes."""
+    precision: Precision
+    """It was evaluated in."""
+
+
+def save_model(folder: Path, model: nn.Module, config: Config, image_size: int) -> None:
+    """Write ``model.safetensors``, whose metadata is all that `load_model` needs."""
+    about = {
+        "model": config.model.model_dump_json(),
+        "image_size": str(image_size),
+        "precision": config.train.precision,
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with writing(folder / "model.safetensors") as file:
+        file.write(save(state, metadata=about))
+
+
+def load_model(file: Path) -> TrainedModel:
+    """Read a trained network; one that is missing or damaged raises `InputError`."""
+    if not file.exists():
+        raise InputError(f"{file}: no model here; choose a complete trial with --trial")
+    try:
+        with safe_open(str(file), "pt") as opened:
+            about = opened.metadata()
+        config = ModelConfig.model_validate_json(about["model"])
+        image_size = int(about["image_size"])
+        model = models.build(config, image_size, pretrained=False)
+        model.load_state_dict(load_file(str(file)))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        detail = " ".join(str(error).split())
+        raise InputError(f"{file}: not a model that fairfront wrote: {detail}") from None
+    network = model.to(memory_format=torch.channels_last).eval()
+    return TrainedModel(network, image_size, cast(Precision, about["precision"]))
+
+
+def _predictions(
+    data: Mapping[str, Arrays], logits: Mapping[str, NDArray[np.float32]]
+) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {
+                "filename": data[split].filename,
+                "split": split,
+                "gender": data[split].gender,
+                "label": data[split].label,
+                "logit": logits[split],
+            }
+        )
+        for split in EVALUATED
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+class _Events:
+    """TensorBoard events of one trial; without a folder it writes nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._writer = SummaryWriter(str(folder)) if folder is not None else None
+
+    def __enter__(self) -> "_Events":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def write(self, metrics: EpochMetrics) -> None:
+        if self._writer:
+            for name, value in asdict(metrics).items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, metrics.epoch)
+            self._writer.flush()

@@ -1,0 +1,43 @@
+"""Fixtures that the whole suite shares."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes share the cores
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
+os.environ.pop("RAY_ADDRESS", None)  # the tests bring their own cluster
+
+CELEBA10K = Path(__file__).parents[2] / "shared" / "data" / "celeba10k"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of Ray in one process of `--dist loadgroup`, so that they share a cluster."""
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.fixture(scope="session")
+def celeba10k() -> Path:
+    """10,000 real faces in CelebA's own layout; non-commercial research data, never committed."""
+    if not CELEBA10K.is_dir():
+        pytest.skip("needs ../shared/data/celeba10k, which is not here")
+    return CELEBA10K
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray cluster for the session."""
+    import ray
+
+    from orchestrator.raysession import session
+
+    with session(num_cpus=2):
+        yield
+    assert not ray.is_initialized()

@@ -1,0 +1,97 @@
+import pytest
+
+from orchestrator.config import RECIPES, Config, resolve, with_recipe
+from orchestrator.errors import InputError
+
+
+def test_reference_is_the_published_recipe():
+    config = resolve("reference")
+    assert (config.loss.gamma, config.loss.alpha, config.loss.class_balancing) == (5.0, 0.25, False)
+    assert (config.balance.weight_women, config.balance.weight_men) == (1.0, 0.1)
+    assert config.balance.policy == "undersample"
+    train = config.train
+    assert (train.epochs, train.batch_size, train.lr) == (10, 32, 1e-3)
+    assert (train.monitor, train.patience, train.keep) == ("val_loss", 1, "last")
+    assert (train.schedule, train.flip, train.weight_decay) == ("constant", False, 0.0)
+    assert (config.model.name, config.model.dropout) == ("cnn", 0.5)
+
+
+def test_plain_is_cross_entropy_without_weights_and_else_the_default():
+    assert resolve("plain").loss.gamma == 0
+    changed = with_recipe(
+        resolve(settings=["loss.gamma=3", "balance.policy=weights", "train.epochs=4"]), "plain"
+    )
+    assert changed == resolve("plain", settings=["train.epochs=4"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_resolves(recipe):
+    assert resolve(recipe).recipe == recipe
+
+
+def test_layers_the_later_wins(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("recipe: reference\nloss: {gamma: 1}\ntrain: {lr: 1e-4, epochs: 3}\n")
+    config = resolve(file=file, settings=["train.epochs=7"])
+    assert (config.recipe, config.loss.gamma, config.train.lr, config.train.epochs) == (
+        "reference", 1.0, 1e-4, 7,
+    )  # fmt: skip
+    assert config.balance.weight_men == 0.1  # the recipe's
+
+
+def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
+    config = resolve("reference", settings=["sweep.concurrent=null", "seed=5"])
+    assert Config.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("loss.gama=2", "unknown key loss.gama; known: alpha, class_balancing, gamma, name"),
+        ("nothing=2", "unknown key nothing; known: balance"),
+        ("a.b=2", "unknown key a.b"),
+        ("loss.gamma=high", "loss.gamma='high': input should be a valid number"),
+        ("loss.gamma=-1", "loss.gamma=-1: input should be greater than or equal to 0"),
+        ("loss.gamma=.nan", "loss.gamma=nan: input should be a finite number"),
+        ("train.epochs=2.5", "train.epochs=2.5: input should be a valid integer"),
+        ("train.flip=1", "train.flip=1: input should be a valid boolean"),
+        ("train.keep=first", "train.keep='first': input should be 'best' or 'last'"),
+        ("loss=3", "loss is a group of keys; set one of name, gamma"),
+        ("loss.gamma", "expected key=value"),
+        ("loss.gamma=[1", "not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(setting, says):
+    with pytest.raises(InputError) as caught:
+        resolve(settings=[setting])
+    assert says in str(caught.value)
+    assert "--set" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("loss: {gamma: x}", "loss.gamma='x'"),
+        ("- 1", "expected keys and values at the top, found a list"),
+        ("loss: {gamma: 1", "not valid YAML"),
+        ("los: {gamma: 1}", "unknown key los.gamma"),
+        ("recipe: best", "--recipe best: no such recipe; there are default, plain, reference"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path, text, says):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        resolve(file=file)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere.yaml: no such configuration file"):
+        resolve(file=tmp_path / "nowhere.yaml")
+
+
+def test_a_number_with_an_exponent_is_a_number():
+    assert resolve(settings=["train.lr=1e-3"]).train.lr == 1e-3

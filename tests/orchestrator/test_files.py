@@ -1,0 +1,128 @@
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from upath import UPath
+
+from orchestrator.errors import InputError
+from orchestrator.files import (
+    Anywhere,
+    is_local,
+    place,
+    read_json,
+    read_many,
+    refuse_existing,
+    remove_tree,
+    write_json,
+    write_text,
+    writing,
+)
+
+
+@pytest.fixture(params=["local", "remote"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Anywhere]:
+    """An empty folder on a disk, and one in fsspec's memory."""
+    if request.param == "local":
+        yield tmp_path
+        return
+    memory = fsspec.filesystem("memory")
+    memory.mkdirs("/folder")
+    yield place("memory://folder")
+    memory.rm("/folder", recursive=True)
+
+
+def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert place("a/b") == tmp_path / "a/b"
+    assert place("~/a") == Path("/home/me/a")
+    assert place(tmp_path.as_uri()) == tmp_path
+    assert all(type(place(where)) is type(tmp_path) for where in ("a", "~", tmp_path.as_uri()))
+    assert is_local(place("a"))
+    remote = place("memory://a/b")
+    assert isinstance(remote, UPath)
+    assert not is_local(remote)
+
+
+@pytest.mark.parametrize("uri", ["nosuch://a/b", "s4://bucket"])
+def test_an_unknown_uri_is_one_line(uri: str) -> None:
+    with pytest.raises(InputError, match=f"{uri}: no file system for this URI") as caught:
+        place(uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_written_is_read(folder: Anywhere) -> None:
+    write_json(folder / "a.json", {"ü": [1, 2.5, None]})
+    assert read_json(folder / "a.json") == {"ü": [1, 2.5, None]}
+    write_text(folder / "t.txt", "one\ntwo\n")
+    assert (folder / "t.txt").read_bytes() == b"one\ntwo\n"
+    with writing(folder / "t.txt") as file:
+        file.write(b"\x00\x01")
+    assert (folder / "t.txt").read_bytes() == b"\x00\x01"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "t.txt"]
+
+
+def test_half_a_file_is_never_left(folder: Anywhere) -> None:
+    (folder / "old.txt").write_text("old")
+    for name in ("old.txt", "new.txt"):
+        with pytest.raises(UnicodeEncodeError), writing(folder / name, "w", encoding="ascii") as f:
+            f.writelines(["half", "ü"])
+    assert (folder / "old.txt").read_text() == "old"
+    assert [path.name for path in folder.iterdir()] == ["old.txt"]
+
+
+def test_nan_is_no_json(folder: Anywhere) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(folder / "a.json", float("nan"))
+    assert not list(folder.iterdir())
+
+
+def test_json_that_cannot_be_read(folder: Anywhere) -> None:
+    with pytest.raises(InputError, match=r"a\.json: no such file"):
+        read_json(folder / "a.json")
+    (folder / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"a\.json: not valid JSON"):
+        read_json(folder / "a.json")
+
+
+def test_a_place_that_is_taken(folder: Anywhere) -> None:
+    refuse_existing(folder / "new", "a run")
+    refuse_existing(folder, "a run")  # empty
+    (folder / "a.txt").write_text("x")
+    for taken in (folder, folder / "a.txt"):
+        with pytest.raises(InputError, match="a run exists already; choose another --out"):
+            refuse_existing(taken, "a run")
+
+
+def test_a_tree_is_removed_and_a_missing_one_is_fine(folder: Anywhere) -> None:
+    (folder / "tree" / "leaf").mkdir(parents=True)
+    (folder / "tree" / "leaf" / "a.txt").write_text("x")
+    remove_tree(folder / "tree")
+    remove_tree(folder / "tree")
+    assert not (folder / "tree").exists()
+    assert not list(folder.iterdir())
+
+
+def test_many_files_are_read_in_order(folder: Anywhere) -> None:
+    for k in range(150):  # more than are fetched at a time
+        (folder / f"{k}.bin").write_bytes(bytes([k]))
+    names = [f"{k}.bin" for k in reversed(range(150))] + ["gone.bin"]
+    *there, gone = read_many([str(folder / name) for name in names])
+    assert there == [bytes([k]) for k in reversed(range(150))]
+    assert isinstance(gone, FileNotFoundError)
+
+
+def test_reading_no_file_or_a_folder(tmp_path: Path) -> None:
+    assert list(read_many([])) == []
+    folder, nul = read_many([str(tmp_path), "a\0b"])
+    assert isinstance(folder, IsADirectoryError)
+    assert isinstance(nul, ValueError)
+
+
+def test_text_options_reach_a_remote_file(folder: Anywhere) -> None:
+    with writing(folder / "a.csv", "w", encoding="utf-16", newline="") as file:
+        assert isinstance(file, io.TextIOBase)
+        file.write("a\r\n")
+    assert (folder / "a.csv").read_bytes() == "a\r\n".encode("utf-16")
