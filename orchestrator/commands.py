@@ -26,8 +26,11 @@ SPLITS = ("train", "val", "test")
 
 def prepare(arguments: argparse.Namespace) -> int:
     """Decode, split and store the faces of a source."""
-    with _ray(None) as terminal:
-        store = _prepare(arguments, terminal)
+    try:
+        store = _prepare(arguments)
+    except KeyboardInterrupt:
+        print("fairfront: interrupted; the same command goes on where it was", file=sys.stderr)
+        return FAILED
     print(_describe(store))
     return DONE
 
@@ -43,7 +46,7 @@ def train(arguments: argparse.Namespace) -> int:
     store = _open_data(arguments.data)
     run = Run.create(arguments.out, config, _about(store))
     assignment = Assignment(run.trial(config.recipe), config, {})
-    with _ray(run) as terminal:
+    with _ray(run, workers=2) as terminal:
         begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
         with Display(run, terminal, begun) as display, following(assignment, display):
             train_on_workers(assignment, share(_load(store)))
@@ -55,7 +58,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from orchestrator.display import how_to_resume
 
     run, config, store = _resume(arguments) if arguments.resume else _begin(arguments)
-    with _ray(run) as terminal:
+    with _ray(run, config.workers) as terminal:
         done = _sweep(run, config, store, terminal)
     if done:
         return _finish(run)
@@ -87,7 +90,7 @@ def predict(arguments: argparse.Namespace) -> int:
         known = ", ".join(trial.id for trial in run.complete()) or "none"
         raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
     images = find_images(arguments.images)
-    with _ray(None):
+    with _ray():
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold
         )
@@ -243,7 +246,7 @@ def _sweep_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _prepare(arguments: argparse.Namespace, terminal: TextIO) -> "Store":
+def _prepare(arguments: argparse.Namespace) -> "Store":
     from orchestrator.display import rows_progress
     from orchestrator.prepare import Options, refuse_taken
     from orchestrator.prepare import prepare as prepare_store
@@ -266,7 +269,7 @@ def _prepare(arguments: argparse.Namespace, terminal: TextIO) -> "Store":
         group=arguments.group,
         seed=arguments.seed,
     )
-    with rows_progress(terminal, "preparing") as show:
+    with _ray() as terminal, rows_progress(terminal, "preparing") as show:
         return prepare_store(source, arguments.out, options, show)
 
 
@@ -324,7 +327,7 @@ def _finish(run: Run) -> int:
 
 
 @contextmanager
-def _ray(run: Run | None) -> Iterator[TextIO]:
+def _ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
     """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
     from orchestrator.raysession import quiet, session
 
@@ -337,8 +340,9 @@ def _ray(run: Run | None) -> Iterator[TextIO]:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
-            log = (Path(run.logs_path) if run else Path(folder)) / "ray.log"
-            with quiet(log) as terminal, session():
+            logs = run.logs_path if run else Path(folder)
+            # Ray Train asks the dashboard's process what became of its workers.
+            with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
                 yield terminal
     finally:
         signal.signal(signal.SIGTERM, before)

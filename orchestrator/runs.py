@@ -77,6 +77,11 @@ class Trial:
         """The trial's name, also its folder's."""
         return self.path.name
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is known how the trial ended."""
+        return (self.path / "result.json").exists()
+
     @cached_property
     def result(self) -> TrialResult:
         """How it ended."""
@@ -201,7 +206,7 @@ class Run:
     def ended(self) -> list[Trial]:
         """The trials that ended, however they did, by id."""
         paths = sorted(self.trials_path.iterdir(), key=lambda path: path.name)
-        return [Trial(path) for path in paths if (path / "result.json").exists()]
+        return [trial for trial in map(Trial, paths) if trial.has_ended]
 
     def complete(self) -> list[Trial]:
         """The trials that ran to their end: the only ones that reach the front."""

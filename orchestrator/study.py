@@ -35,7 +35,7 @@ def open_study(run: Run, config: Config, space: Space) -> optuna.Study:
     objectives = OBJECTIVES[config.sweep.objective]
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(run.path / "optuna.journal"))),
-        study_name=run.path.name,
+        study_name="sweep",  # a run may be moved, or renamed
         directions=list(objectives.values()),
         sampler=_sampler(config, told=0),
         load_if_exists=True,

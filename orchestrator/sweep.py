@@ -26,6 +26,8 @@ from orchestrator.trainer import Shared, report_row, share, train_on_workers
 from orchestrator.trial import Assignment, run_trial, write_failure
 from search_spaces import Space
 
+MOST_CPU_TRIALS = 4
+
 
 def sweep(
     run: Run,
@@ -83,8 +85,8 @@ def plan(
 ) -> tuple[tune.PlacementGroupFactory | dict[str, float], int]:
     """Choose what a trial reserves and how many run at a time.
 
-    One trial a GPU; on CPUs one trial for each two cores, since a core more or less serves one
-    trial better than two (benchmarks/concurrency.py).
+    One trial a GPU; on CPUs one a core, since two trials of one thread train 1.15 times as many
+    images as one of two (benchmarks/concurrency.py), but few enough for the search to learn.
     """
     cpus, gpus = int(cluster.get("CPU", 1)), int(cluster.get("GPU", 0))
     wanted = config.sweep.concurrent
@@ -97,7 +99,7 @@ def plan(
         concurrent = wanted or gpus
         share_of_gpu = min(1.0, gpus / concurrent)
         return {"CPU": max(1, cpus // concurrent), "GPU": share_of_gpu}, concurrent
-    concurrent = min(wanted or max(1, cpus // 2), cpus)
+    concurrent = min(wanted or MOST_CPU_TRIALS, cpus)
     return {"CPU": cpus // concurrent}, concurrent
 
 
@@ -143,9 +145,9 @@ class _Follower(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        error = trial.get_pickled_error()
-        cause = getattr(error, "cause", None) or error
-        write_failure(self._assignments[trial.trial_id], f"{type(cause).__name__}: {cause}".strip())
+        assignment = self._assignments[trial.trial_id]
+        if not assignment.trial.has_ended:  # what failed in Python has said so itself
+            write_failure(assignment, "the trial's process died; it may have run out of memory")
         self._ended(trial)
 
     def _running(self, trial: TuneTrial, **state: Any) -> None:
@@ -162,13 +164,17 @@ class _Follower(tune.Callback):
 
 def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
     assignment = Assignment.unpack(config)
-    if assignment.config.workers > 1:
-        train_on_workers(assignment, shared, [TuneReportCallback()])
-        return
+    try:
+        if assignment.config.workers > 1:
+            train_on_workers(assignment, shared, [TuneReportCallback()])
+        else:
+            _run_here(assignment, shared)
+    except Exception as error:
+        write_failure(assignment, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run_here(assignment: Assignment, shared: Shared) -> None:
     torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
     data: dict[str, Arrays] = ray.get(shared[0])
-    run_trial(
-        assignment,
-        data,
-        lambda metrics, kept: tune.report(report_row(metrics, kept)),
-    )
+    run_trial(assignment, data, lambda metrics, kept: tune.report(report_row(metrics, kept)))

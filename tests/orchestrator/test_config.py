@@ -1,7 +1,8 @@
 import pytest
 
-from orchestrator.config import RECIPES, Config, resolve, with_recipe
+from orchestrator.config import RECIPES, resolve, with_recipe
 from orchestrator.errors import InputError
+from orchestrator.runs import Run
 
 
 def test_reference_is_the_published_recipe():
@@ -40,8 +41,13 @@ def test_layers_the_later_wins(tmp_path):
 
 
 def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
-    config = resolve("reference", settings=["sweep.concurrent=null", "seed=5"])
-    assert Config.model_validate(config.model_dump()) == config
+    config = resolve("reference", settings=["sweep.concurrent=null", "seed=5", "train.lr=3e-5"])
+    data = {"path": "somewhere", "fingerprint": "f", "image_size": 80}
+    Run.create(str(tmp_path / "run"), config, data)
+    run = Run.open(str(tmp_path / "run"))
+    assert run.config == config
+    assert run.data == data
+    assert run.recorded["versions"]["torch"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +95,7 @@ def test_a_wrong_file_is_one_line(tmp_path, text, says):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere.yaml: no such configuration file"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: no such configuration file"):
         resolve(file=tmp_path / "nowhere.yaml")
 
 

@@ -1,0 +1,199 @@
+"""The main job on one small cluster: prepare, sweep, resume, report, predict, train."""
+
+import json
+import shutil
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from orchestrator.cli import main
+from orchestrator.config import resolve
+from orchestrator.runs import Run
+from orchestrator.store import Store
+from orchestrator.sweep import plan
+
+pytestmark = [
+    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+QUICK = ("--epochs", "2", "--set", "train.precision=fp32", "train.batch_size=16")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("job")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    out = folder / "data"
+    words = ["prepare", "synthetic:120", "--out", str(out), "--image-size", "24"]
+    assert main(words) == 0
+    return out
+
+
+def sweep(data, out, *more):
+    words = ["sweep", "--data", data, "--out", out, "--concurrent", "1", *QUICK, *more]
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def run(folder, data):
+    """A sweep of four trials."""
+    assert sweep(data, folder / "run", "--trials", "4") == 0
+    return Run.open(str(folder / "run"))
+
+
+def study_of(path):
+    backend = JournalFileBackend(str(path / "optuna.journal"))
+    return optuna.load_study(study_name=None, storage=JournalStorage(backend))
+
+
+def results(run):
+    table = pd.read_csv(run.path / "trials.csv")
+    return table.drop(columns=["seconds", "images_per_second"])
+
+
+def test_a_sweep_leaves_every_file_of_the_contract(run):
+    files = {path.name for path in run.path.iterdir()}
+    assert files >= {
+        "config.yaml", "trials.csv", "pareto.csv", "summary.json", "report.html", "pareto.png",
+        "optuna.journal", "progress.json", "trials",
+    }  # fmt: skip
+    for trial in run.complete():
+        names = {path.name for path in trial.path.iterdir()}
+        assert names >= {"params.json", "metrics.csv", "model.safetensors", "predictions.parquet"}
+        assert any("tfevents" in name for name in names)
+
+
+def test_the_baselines_come_first_and_are_what_they_are_called(run):
+    table = results(run)
+    assert table["trial_id"].tolist() == ["t000", "t001", "t002", "t003"]
+    assert table["recipe"].tolist() == ["plain", "reference", "default", "default"]
+    plain, reference, *searched = (trial.result.config for trial in run.complete())
+    assert plain.loss.gamma == 0
+    assert reference.train.patience == 1
+    assert (reference.balance.weight_women, reference.balance.weight_men) == (1.0, 0.1)
+    assert all(config.recipe == "default" for config in searched)
+    assert searched[0] != searched[1]
+
+
+def test_the_study_was_told_the_kept_epochs_fair(run):
+    study = study_of(run.path)
+    kept = []
+    for trial in run.complete():
+        epochs = trial.metrics.set_index("epoch")
+        kept.append(epochs.loc[trial.result.kept_epoch, "fair"])
+    assert study.get_trials()[0].user_attrs == {"recipe": "plain"}
+    assert [trial.value for trial in study.get_trials()] == pytest.approx(kept)
+    assert [t.params for t in study.get_trials()] == [trial.params for trial in run.complete()]
+
+
+def test_predictions_hold_every_row_of_val_and_test_once(run, data):
+    store = Store.open(str(data))
+    for trial in run.complete():
+        for split, rows in trial.predictions.groupby("split"):
+            arrays = store.load(split)
+            assert rows["filename"].tolist() == arrays.filename.tolist()
+            np.testing.assert_array_equal(rows["label"], arrays.label)
+
+
+def test_the_same_seed_gives_the_same_trials_again(run, folder, data):
+    assert sweep(data, folder / "again", "--trials", "4") == 0
+    again = Run.open(str(folder / "again"))
+    pd.testing.assert_frame_equal(results(run), results(again))
+
+
+def test_resume_extends_a_sweep_and_leaves_what_was_done(run, folder, capfd):
+    copy = folder / "extended"
+    shutil.copytree(run.path, copy)
+    study_of(copy).ask()  # as a kill leaves it: a trial begun, and never told
+    assert main(["sweep", "--out", str(copy), "--resume", "--trials", "6"]) == 0
+    extended = Run.open(str(copy))
+    assert [trial.id for trial in extended.complete()] == [f"t{n:03}" for n in range(6)]
+    assert [trial.state.name for trial in study_of(copy).get_trials()] == ["COMPLETE"] * 6
+    for trial in run.complete():
+        for file in ("result.json", "metrics.csv", "predictions.parquet"):
+            assert (copy / "trials" / trial.id / file).read_bytes() == (
+                trial.path / file
+            ).read_bytes()
+    assert extended.config.sweep.trials == 6
+    capfd.readouterr()
+    assert main(["sweep", "--out", str(copy), "--resume", "--trials", "2"]) == 2
+    assert "more" in capfd.readouterr().err
+
+
+def test_another_data_set_cannot_resume_a_run(run, folder, capfd):
+    other = folder / "other"
+    assert main(["prepare", "synthetic:80", "--out", str(other), "--image-size", "24"]) == 0
+    capfd.readouterr()
+    assert main(["sweep", "--data", str(other), "--out", str(run.path), "--resume"]) == 2
+    assert "not the data" in capfd.readouterr().err
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_sweep_goes_on(folder, data, tmp_path):
+    space = tmp_path / "space.py"
+    space.write_text(
+        "def suggest(trial):\n    return {'train.lr': [1e-3, 1e30][trial.number % 2]}\n"
+    )
+    assert sweep(data, folder / "failing", "--trials", "4", "--space", space) == 0
+    failing = Run.open(str(folder / "failing"))
+    states = [trial.result.state for trial in failing.ended()]
+    assert states == ["complete", "complete", "complete", "failed"]
+    assert "train.lr=1e+30" in failing.ended()[3].result.reason
+    summary = json.loads((failing.path / "summary.json").read_text())
+    assert summary["trials"] == {"complete": 3, "failed": 1, "pruned": 0, "unfinished": 0}
+
+
+def test_predict_labels_as_the_trial_did(run, data, folder, capfd):
+    faces = folder / "faces"
+    shutil.copytree(data / "faces" / "images", faces / "images")
+    (faces / "images" / "000001.jpg").write_bytes(b"no image")
+    out = folder / "predictions.csv"
+    words = ["predict", "--run", run.path, "--images", faces, "--out", out, "--proba"]
+    assert main([str(word) for word in words]) == 0
+    predicted = pd.read_csv(out).set_index("filename")
+    assert len(predicted) == 119
+    assert pd.read_csv(out.with_suffix(".dropped.csv"))["filename"].tolist() == [
+        "images/000001.jpg"
+    ]
+    best = json.loads((run.path / "summary.json").read_text())["best"]["trial_id"]
+    trained = (
+        run.trial(best).predictions.set_index("filename").drop("images/000001.jpg", errors="ignore")
+    )
+    both = trained.join(predicted, rsuffix="_predicted")
+    probability = 1 / (1 + np.exp(-both["logit"].astype(float)))
+    np.testing.assert_allclose(both["probability"], probability, atol=1e-5)
+    np.testing.assert_array_equal(both["label_predicted"], np.where(probability > 0.5, 1, -1))
+    capfd.readouterr()
+    assert main([str(word) for word in words]) == 2
+    assert "exists already" in capfd.readouterr().err
+
+
+def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, data):
+    runs = []
+    for workers in ("1", "2"):
+        out = folder / f"train{workers}"
+        words = ["train", "--data", data, "--out", out, "--workers", workers, *QUICK]
+        assert main([str(word) for word in [*words, "model.dropout=0", "--recipe", "plain"]]) == 0
+        runs.append(Run.open(str(out)).trial("plain"))
+    one, two = (trial.metrics for trial in runs)
+    assert len(one) == len(two) == 2
+    np.testing.assert_allclose(one["val_loss"], two["val_loss"], rtol=1e-2)
+    assert len(runs[0].predictions) == len(runs[1].predictions)
+
+
+def test_trials_share_the_machine():
+    alone = resolve(settings=["sweep.concurrent=1"])
+    assert plan(alone, {"CPU": 8}) == ({"CPU": 8}, 1)
+    assert plan(resolve(), {"CPU": 2}) == ({"CPU": 1}, 2)
+    assert plan(resolve(), {"CPU": 32}) == ({"CPU": 8}, 4)
+    assert plan(resolve(), {"CPU": 32, "GPU": 4}) == ({"CPU": 8, "GPU": 1.0}, 4)
+    shared = resolve(settings=["sweep.concurrent=8"])
+    assert plan(shared, {"CPU": 32, "GPU": 4}) == ({"CPU": 4, "GPU": 0.5}, 8)
+    assert plan(resolve(settings=["workers=2"]), {"CPU": 4}) == ({"CPU": 0}, 2)
