@@ -24,7 +24,7 @@ COMMANDS = ("prepare", "train", "sweep", "report", "predict")
 STOP_SECONDS = 60
 """How long a stopped job may take to write what it has finished; Ray's own default is 3."""
 
-INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
+INTERRUPTED = 1
 
 
 def submit(arguments: Sequence[str], *, address: str | None, wait: bool, out: TextIO) -> int:
@@ -43,7 +43,7 @@ def submit(arguments: Sequence[str], *, address: str | None, wait: bool, out: Te
     Returns
     -------
     int
-        With `wait`, the job's own exit code (1 when it has none, 130 when Ctrl-C ended the
+        With `wait`, the job's own exit code (1 when it has none, or when Ctrl-C ended the
         waiting); else 0.
 
     Raises
