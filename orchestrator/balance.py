@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from orchestrator.errors import InputError
 from orchestrator.splits import GENDERS, Counts, apportion, count_strata, stratum_of
 from orchestrator.strict import Strict
 
@@ -26,6 +25,13 @@ class BalanceConfig(Strict):
     """The exponent of policy ``weights``: a row of a stratum of n rows weighs ``n ** -tau``."""
     weight_women: float = Field(default=1.0, gt=0)
     weight_men: float = Field(default=1.0, gt=0)
+
+    @field_validator("policy")
+    @classmethod
+    def _policy_exists(cls, policy: str) -> str:
+        if policy not in POLICIES:
+            raise ValueError(f"no such policy; there are {', '.join(POLICIES)}")
+        return policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +129,6 @@ POLICIES: dict[str, Callable[[BalanceConfig, Counts], Plan]] = {
 
 
 def _plan(config: BalanceConfig, counts: Counts) -> Plan:
-    if config.policy not in POLICIES:
-        raise InputError(
-            f"balance.policy={config.policy}: no such policy; there are {', '.join(POLICIES)}"
-        )
     return POLICIES[config.policy](config, counts)
 
 

@@ -44,6 +44,7 @@ def train(arguments: argparse.Namespace) -> int:
 
     config = _configure(arguments, arguments.recipe)
     store = _open_data(arguments.data)
+    _check_model(config, store)
     run = Run.create(arguments.out, config, _about(store))
     assignment = Assignment(run.trial(config.recipe), config, {})
     with _ray(run, workers=2) as terminal:
@@ -199,6 +200,7 @@ def _begin(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
     config = _configure(arguments, "default")
     get(config.sweep.space)  # a space that does not exist must leave no run behind
     store = _open_data(arguments.data)
+    _check_model(config, store)
     return Run.create(arguments.out, config, _about(store)), config, store
 
 
@@ -237,7 +239,18 @@ def _configure(arguments: argparse.Namespace, recipe: str) -> Config:
     }
     if arguments.command_name == "sweep":
         overrides |= _sweep_settings(arguments)
-    return resolve(recipe, file, arguments.set, overrides)
+    config = resolve(recipe, file, arguments.set, overrides)
+    if config.model.weights:  # workers have another working directory
+        weights = str(place(config.model.weights))
+        config = with_overrides(config, {"model.weights": weights})
+    return config
+
+
+def _check_model(config: Config, store: "Store") -> None:
+    """Find here, not in a worker, that a model or its weights cannot be had."""
+    import models
+
+    models.build(config.model, store.meta.image_size)
 
 
 def _sweep_settings(arguments: argparse.Namespace) -> dict[str, Any]:

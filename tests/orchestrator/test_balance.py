@@ -11,7 +11,6 @@ from orchestrator.balance import (
     expected_counts,
     sample_weights,
 )
-from orchestrator.errors import InputError
 from orchestrator.splits import assign_ranks, count_strata
 
 Rows = tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int32]]
@@ -115,8 +114,3 @@ def test_the_policys_and_the_genders_weights_multiply() -> None:
     plain = sample_weights(BalanceConfig(policy="weights"), gender, label)
     both = sample_weights(BalanceConfig(policy="weights", weight_men=0.5), gender, label)
     assert both == pytest.approx(plain * np.where(gender == 1, 0.5, 1))
-
-
-def test_an_unknown_policy_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"balance\.policy=x: .* none, undersample, weights"):
-        expected_counts(BalanceConfig(policy="x"), PUBLISHED)

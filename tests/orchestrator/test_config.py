@@ -62,6 +62,10 @@ def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
         ("train.epochs=2.5", "train.epochs=2.5: input should be a valid integer"),
         ("train.flip=1", "train.flip=1: input should be a valid boolean"),
         ("train.keep=first", "train.keep='first': input should be 'best' or 'last'"),
+        (
+            "balance.policy=half",
+            "balance.policy='half': no such policy; there are none",
+        ),
         ("loss=3", "loss is a group of keys; set one of name, gamma"),
         ("loss.gamma", "expected key=value"),
         ("loss.gamma=[1", "not valid YAML"),

@@ -128,6 +128,16 @@ def test_resume_extends_a_sweep_and_leaves_what_was_done(run, folder, capfd):
     assert "more" in capfd.readouterr().err
 
 
+def test_a_run_is_never_overwritten_and_a_model_is_checked_first(run, folder, data, capfd):
+    before = (run.path / "summary.json").read_bytes()
+    assert sweep(data, run.path) == 2
+    assert "a run exists already" in capfd.readouterr().err
+    assert (run.path / "summary.json").read_bytes() == before
+    assert sweep(data, folder / "none", "--set", "model.name=vgg") == 2
+    assert "vgg" in capfd.readouterr().err
+    assert not (folder / "none").exists()
+
+
 def test_another_data_set_cannot_resume_a_run(run, folder, capfd):
     other = folder / "other"
     assert main(["prepare", "synthetic:80", "--out", str(other), "--image-size", "24"]) == 0
