@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, refuse_existing, write_json, writing
 from orchestrator.sources.faces import Face, Person, draw_face, sample_face, sample_person
+from orchestrator.splits import apportion
 
 PUBLISHED = {(-1, 0): 84_986, (-1, 1): 28_168, (1, 0): 70_449, (1, 1): 8_973}
 """Rows by (gender, class): 113,154 women and 79,422 men, of whom 24.9% and 11.3% are class 1,
@@ -29,15 +30,6 @@ MIN_FACES = 20
 """From here on every gender x class stratum has a face."""
 MAX_FLIP_SHARE = 0.2
 """Flips in equal numbers need enough men of class 1, 11.3% of the men."""
-
-
-def largest_remainder(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Split `total` in proportion to `weights`; integers that sum to it, off by less than one."""
-    quota = total * weights / weights.sum()
-    share: NDArray[np.int64] = np.floor(quota).astype(np.int64)
-    most = np.argsort(share - quota, kind="stable")
-    share[most[: total - share.sum()]] += 1
-    return share
 
 
 def plan_faces(n: int, seed: int = 0, flip_share: float = 0.02) -> pd.DataFrame:
@@ -103,11 +95,11 @@ def _check(n: int, seed: int, flip_share: float) -> None:
 
 def _shuffled_strata(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """Return gender and kind (an index into `KINDS`) of each face."""
-    strata = largest_remainder(n, np.array(list(PUBLISHED.values()), dtype=np.float64))
+    strata = apportion(n, list(PUBLISHED.values()))
     genders, kinds = [], []
     for (gender, label), count in zip(PUBLISHED, strata, strict=True):
         weights = CLASS_1_KINDS[gender] if label else (1,)
-        by_kind = largest_remainder(int(count), np.array(weights, dtype=np.float64))
+        by_kind = apportion(count, weights)
         first = 1 if label else 0
         kinds.append(np.repeat(np.arange(first, first + len(by_kind), dtype=np.int8), by_kind))
         genders.append(np.full(count, gender, dtype=np.int8))

@@ -3,7 +3,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -17,12 +16,12 @@ from orchestrator.sources.synthetic import (
     MIN_FACES,
     PUBLISHED,
     draw_range,
-    largest_remainder,
     plan_faces,
     summarise,
     write_faces,
     write_tables,
 )
+from orchestrator.splits import apportion
 
 SIZES = st.integers(MIN_FACES, 4000)
 SEEDS = st.integers(0, 2**32)
@@ -55,27 +54,16 @@ def test_full_size_has_exactly_the_published_counts(seed: int) -> None:
     assert summarise(plan, seed, 0.02)["flipped"] == {"women": 2264, "men": 1588}
 
 
-@given(
-    total=st.integers(0, 10**6),
-    weights=st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any),
-)
-def test_largest_remainder(total: int, weights: list[int]) -> None:
-    share = largest_remainder(total, np.array(weights, dtype=float))
-    assert share.sum() == total
-    for part, weight in zip(share.tolist(), weights, strict=True):
-        assert abs(part - total * weight / sum(weights)) < 1
-
-
 def test_every_stratum_from_the_smallest_size_on() -> None:
-    published = np.array(list(PUBLISHED.values()), dtype=float)
-    assert all(largest_remainder(n, published).min() > 0 for n in range(MIN_FACES, 300))
+    published = list(PUBLISHED.values())
+    assert all(min(apportion(n, published)) > 0 for n in range(MIN_FACES, 300))
 
 
 @given(n=SIZES, seed=SEEDS, share=SHARES)
 @settings(max_examples=40, deadline=None)
 def test_counts_of_any_plan(n: int, seed: int, share: float) -> None:
     plan = plan_faces(n, seed, share)
-    quotas = largest_remainder(n, np.array(list(PUBLISHED.values()), dtype=float)).tolist()
+    quotas = apportion(n, list(PUBLISHED.values()))
     assert list(counts(plan, "true_class").values()) == quotas
     assert counts(plan, "class") == counts(plan, "true_class")  # flips preserve the counts
     assert (plan["true_class"].astype(bool) == plan["blond"] | plan["glasses"]).all()
@@ -85,10 +73,9 @@ def test_counts_of_any_plan(n: int, seed: int, share: float) -> None:
         assert flipped["true_class"].sum() * 2 == len(flipped)
         ones = rows["true_class"].sum()
         assert len(flipped) // 2 == min(ones, round(share * len(rows) / 2))
-        weights = np.array(CLASS_1_KINDS[gender], dtype=float)
         both = int((rows["blond"] & rows["glasses"]).sum())
         kinds = [int(rows["blond"].sum()) - both, int(rows["glasses"].sum()) - both, both]
-        assert kinds == largest_remainder(int(ones), weights).tolist()
+        assert kinds == apportion(int(ones), CLASS_1_KINDS[gender])
 
 
 @given(n=SIZES, seed=SEEDS)
