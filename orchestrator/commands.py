@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.config import Config, resolve, with_overrides
 from orchestrator.errors import InputError
-from orchestrator.files import place, read_json, refuse_existing
+from orchestrator.files import place, read_json, refuse_existing, remove_tree
 from orchestrator.runs import Run
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Train one network."""
     from orchestrator import progress
     from orchestrator.display import Display
-    from orchestrator.trainer import following, share, train_on_workers
+    from orchestrator.trainer import check_workers, following, share, train_on_workers
     from orchestrator.trial import Assignment
 
     config = _configure(arguments, arguments.recipe)
@@ -47,7 +47,8 @@ def train(arguments: argparse.Namespace) -> int:
     _check_model(config, store)
     run = Run.create(arguments.out, config, _about(store))
     assignment = Assignment(run.trial(config.recipe), config, {})
-    with _ray(run, workers=2) as terminal:
+    with _unless_refused(run), _ray(run, workers=2) as terminal:
+        check_workers(config)
         begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
         with Display(run, terminal, begun) as display, following(assignment, display):
             train_on_workers(assignment, share(_load(store)))
@@ -57,9 +58,11 @@ def train(arguments: argparse.Namespace) -> int:
 def sweep(arguments: argparse.Namespace) -> int:
     """Search for the front, or go on with a search."""
     from orchestrator.display import how_to_resume
+    from orchestrator.trainer import check_workers
 
     run, config, store = _resume(arguments) if arguments.resume else _begin(arguments)
-    with _ray(run, config.workers) as terminal:
+    with _unless_refused(run), _ray(run, config.workers) as terminal:
+        check_workers(config)
         done = _sweep(run, config, store, terminal)
     if done:
         return _finish(run)
@@ -151,7 +154,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
     out = place(arguments.out)
     refuse_existing(out, "a folder")
-    data, run_path = str(out / "data"), str(out / "run")
+    data, run_path = (str(Path(arguments.out) / name) for name in ("data", "run"))
     source = f"synthetic:{arguments.faces}"
     begun = time.monotonic()
     for words in (
@@ -337,6 +340,17 @@ def _finish(run: Run) -> int:
         print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
         return FAILED
     return DONE
+
+
+@contextmanager
+def _unless_refused(run: Run) -> Iterator[None]:
+    """Leave no run behind that was refused before it had a trial."""
+    try:
+        yield
+    except InputError:
+        if not any(run.trials_path.iterdir()):
+            remove_tree(run.path)
+        raise
 
 
 @contextmanager

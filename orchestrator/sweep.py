@@ -17,7 +17,6 @@ from typing_extensions import override
 
 from orchestrator.config import Config
 from orchestrator.display import Display
-from orchestrator.errors import InputError
 from orchestrator.progress import EndedTrial, RunningTrial, Score
 from orchestrator.runs import Run
 from orchestrator.store import Arrays
@@ -80,21 +79,17 @@ def sweep(
     return not search.remaining
 
 
-def plan(
-    config: Config, cluster: Mapping[str, float]
-) -> tuple[tune.PlacementGroupFactory | dict[str, float], int]:
+def plan(config: Config, cluster: Mapping[str, float]) -> tuple[dict[str, float], int]:
     """Choose what a trial reserves and how many run at a time.
 
-    One trial a GPU; on CPUs one a core, since two trials of one thread train 1.15 times as many
+    One trial a GPU; on CPUs one a core, since two trials of one thread train 1.14 times as many
     images as one of two (benchmarks/concurrency.py), but few enough for the search to learn.
     """
     cpus, gpus = int(cluster.get("CPU", 1)), int(cluster.get("GPU", 0))
     wanted = config.sweep.concurrent
     if config.workers > 1:  # the workers reserve devices themselves; their trial must take none
-        slots = gpus or cpus
-        if config.workers > slots:
-            raise InputError(f"--workers {config.workers}: the cluster has {slots} devices")
-        return {"CPU": 0}, wanted or slots // config.workers
+        concurrent = wanted or max(1, (gpus or cpus) // config.workers)
+        return {"memory": 1}, concurrent  # Tune wants something to be reserved
     if gpus:
         concurrent = wanted or gpus
         share_of_gpu = min(1.0, gpus / concurrent)

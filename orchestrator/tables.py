@@ -53,7 +53,7 @@ def _settings(best: Mapping[str, Any]) -> list[str]:
     shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in best["params"].items()}
     lines = ["Best: " + "  ".join(f"{name}={value}" for name, value in shown.items())]
     change = best["change_vs_plain"]
-    if change:
+    if change and best["recipe"] != "plain":
         lines.append(
             f"Against plain, on the same faces: fair {change['fair']:+.4f} "
             f"(95% {change['fair_ci95'][0]:+.3f} to {change['fair_ci95'][1]:+.3f}), "

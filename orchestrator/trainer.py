@@ -13,7 +13,9 @@ import torch
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from orchestrator.config import Config
 from orchestrator.display import Display
+from orchestrator.errors import InputError
 from orchestrator.loop import EpochMetrics
 from orchestrator.progress import EndedTrial, RunningTrial, Score
 from orchestrator.runs import Trial
@@ -35,6 +37,16 @@ def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:
     """Return what a trial reports of an epoch; ``kept`` is of the epoch kept so far."""
     mean_accuracy = (kept.acc_women + kept.acc_men) / 2
     return {**asdict(metrics), "kept": {**asdict(kept), "mean_accuracy": mean_accuracy}}
+
+
+def check_workers(config: Config) -> None:
+    """Raise `InputError` when the cluster has too few devices: Ray would wait for more for ever."""
+    cluster = ray.cluster_resources()
+    devices = int(cluster.get("GPU", 0)) or int(cluster.get("CPU", 1))
+    if config.workers > devices:
+        raise InputError(
+            f"--workers {config.workers}: the cluster has {devices} devices; give that or fewer"
+        )
 
 
 def train_on_workers(

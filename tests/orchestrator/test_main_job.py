@@ -176,9 +176,9 @@ def test_predict_labels_as_the_trial_did(run, data, folder, capfd):
     trained = (
         run.trial(best).predictions.set_index("filename").drop("images/000001.jpg", errors="ignore")
     )
-    both = trained.join(predicted, rsuffix="_predicted")
+    both = trained.join(predicted.add_suffix("_predicted"))
     probability = 1 / (1 + np.exp(-both["logit"].astype(float)))
-    np.testing.assert_allclose(both["probability"], probability, atol=1e-5)
+    np.testing.assert_allclose(both["probability_predicted"], probability, atol=1e-5)
     np.testing.assert_array_equal(both["label_predicted"], np.where(probability > 0.5, 1, -1))
     capfd.readouterr()
     assert main([str(word) for word in words]) == 2
@@ -198,6 +198,17 @@ def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, dat
     assert len(runs[0].predictions) == len(runs[1].predictions)
 
 
+def test_a_sweep_of_two_workers_a_trial(folder, data, capfd):
+    assert sweep(data, folder / "wide", "--trials", "1", "--workers", "2") == 0
+    (trial,) = Run.open(str(folder / "wide")).complete()
+    assert trial.result.config.workers == 2
+    assert len(trial.metrics) == 2
+    capfd.readouterr()
+    assert sweep(data, folder / "wider", "--trials", "1", "--workers", "64") == 2
+    assert "--workers 64: the cluster has 2 devices" in capfd.readouterr().err
+    assert not (folder / "wider").exists()
+
+
 def test_trials_share_the_machine():
     alone = resolve(settings=["sweep.concurrent=1"])
     assert plan(alone, {"CPU": 8}) == ({"CPU": 8}, 1)
@@ -206,4 +217,4 @@ def test_trials_share_the_machine():
     assert plan(resolve(), {"CPU": 32, "GPU": 4}) == ({"CPU": 8, "GPU": 1.0}, 4)
     shared = resolve(settings=["sweep.concurrent=8"])
     assert plan(shared, {"CPU": 32, "GPU": 4}) == ({"CPU": 4, "GPU": 0.5}, 8)
-    assert plan(resolve(settings=["workers=2"]), {"CPU": 4}) == ({"CPU": 0}, 2)
+    assert plan(resolve(settings=["workers=2"]), {"CPU": 4}) == ({"memory": 1}, 2)
