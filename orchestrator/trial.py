@@ -3,6 +3,7 @@
 With `torch.distributed` initialised every worker calls `run_trial`, and the first one writes.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ from orchestrator.runs import Trial, TrialResult
 from orchestrator.store import Arrays
 
 EVALUATED = ("val", "test")
+ABOUT = "fairfront"
+"""The key of ``model.safetensors`` metadata; one alone, since several come in random order."""
 
 Report = Callable[[EpochMetrics, EpochMetrics], None]
 """Called after each epoch with its metrics and those of the epoch kept so far."""
@@ -143,13 +146,13 @@ class TrainedModel:
 def save_model(folder: Path, model: nn.Module, config: Config, image_size: int) -> None:
     """Write ``model.safetensors``, whose metadata is all that `load_model` needs."""
     about = {
-        "model": config.model.model_dump_json(),
-        "image_size": str(image_size),
+        "model": config.model.model_dump(),
+        "image_size": image_size,
         "precision": config.train.precision,
     }
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with writing(folder / "model.safetensors") as file:
-        file.write(save(state, metadata=about))
+        file.write(save(state, metadata={ABOUT: json.dumps(about)}))
 
 
 def load_model(file: Path) -> TrainedModel:
@@ -158,12 +161,12 @@ def load_model(file: Path) -> TrainedModel:
         raise InputError(f"{file}: no model here; choose a complete trial with --trial")
     try:
         with safe_open(str(file), "pt") as opened:
-            about = opened.metadata()
-        config = ModelConfig.model_validate_json(about["model"])
+            about = json.loads(opened.metadata()[ABOUT])
+        config = ModelConfig.model_validate(about["model"])
         image_size = int(about["image_size"])
         model = models.build(config, image_size, pretrained=False)
         model.load_state_dict(load_file(str(file)))
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         detail = " ".join(str(error).split())
         raise InputError(f"{file}: not a model that fairfront wrote: {detail}") from None
     network = model.to(memory_format=torch.channels_last).eval()

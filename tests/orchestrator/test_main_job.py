@@ -107,6 +107,11 @@ def test_the_same_seed_gives_the_same_trials_again(run, folder, data):
     assert sweep(data, folder / "again", "--trials", "4") == 0
     again = Run.open(str(folder / "again"))
     pd.testing.assert_frame_equal(results(run), results(again))
+    for trial in run.complete():
+        for file in ("model.safetensors", "predictions.parquet"):
+            assert (again.trial(trial.id).path / file).read_bytes() == (
+                trial.path / file
+            ).read_bytes()
 
 
 def test_resume_extends_a_sweep_and_leaves_what_was_done(run, folder, capfd):
@@ -183,6 +188,19 @@ def test_predict_labels_as_the_trial_did(run, data, folder, capfd):
     capfd.readouterr()
     assert main([str(word) for word in words]) == 2
     assert "exists already" in capfd.readouterr().err
+
+
+def test_predict_refuses_a_file_that_is_no_model(run, folder, capfd):
+    copy = folder / "damaged"
+    shutil.copytree(run.path, copy)
+    faces = folder / "faces"
+    faces.mkdir(exist_ok=True)
+    (faces / "any.jpg").write_bytes(b"")
+    (copy / "trials" / "t002" / "model.safetensors").write_bytes(b"damaged")
+    words = ["predict", "--run", copy, "--trial", "t002", "--images", faces, "--out", folder / "p"]
+    assert main([str(word) for word in words]) == 2
+    assert "model.safetensors: not a model that fairfront wrote" in capfd.readouterr().err
+    assert not (folder / "p").exists()
 
 
 def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, data):
