@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from orchestrator.decode import DecodeError, decode
+from orchestrator.decode import decode_into
 from orchestrator.files import (
     Anywhere,
     read_json,
@@ -218,27 +218,8 @@ def _decode_all(job: Job, rows: pa.Table) -> tuple[NDArray[np.uint8], list[str |
         if job.drawing is not None:
             paths = job.drawing.draw(job.work / FACES, piece["filename"].to_pylist())
         for image, data in zip(images[start:], read_many(paths), strict=False):
-            reasons.append(_decode_into(image, data))
+            reasons.append(decode_into(image, data))
     return images, reasons
-
-
-def _decode_into(image: NDArray[np.uint8], data: bytes | Exception) -> str | None:
-    """Decode into `image`; return why it could not be, or None."""
-    if isinstance(data, Exception):
-        return _unreadable(data)
-    try:
-        image[:] = decode(data, len(image))
-    except DecodeError as error:
-        return str(error)
-    return None
-
-
-def _unreadable(error: Exception) -> str:
-    """Say why a file could not be read, without its path, which differs between machines."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    reason = error.strerror if isinstance(error, OSError) else None
-    return reason or " ".join(str(error).split()) or type(error).__name__
 
 
 def _image_column(images: NDArray[np.uint8]) -> pa.Array:

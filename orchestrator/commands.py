@@ -2,26 +2,34 @@
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.config import Config, resolve, with_overrides
 from orchestrator.errors import InputError
 from orchestrator.files import place, read_json, refuse_existing, remove_tree
+from orchestrator.interrupts import sigterm_interrupts
 from orchestrator.runs import Run
+from orchestrator.splits import SPLITS
 
 if TYPE_CHECKING:
     from orchestrator.store import Arrays, Store
 
 DONE, FAILED = 0, 1
-SPLITS = ("train", "val", "test")
+SETTINGS = {
+    "workers": "workers",
+    "epochs": "train.epochs",
+    "space": "sweep.space",
+    "trials": "sweep.trials",
+    "objective": "sweep.objective",
+    "concurrent": "sweep.concurrent",
+}
+"""Options of `train` and `sweep` that are settings by another name."""
 
 
 def prepare(arguments: argparse.Namespace) -> int:
@@ -79,12 +87,13 @@ def report(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
+    from orchestrator.evaluation import THRESHOLD
     from orchestrator.predict import find_images, write_predictions
     from orchestrator.predict import predict as predict_images
 
     run, out = Run.open(arguments.target), place(arguments.out)
     refuse_existing(out, "a file")
-    trial_id, threshold = arguments.trial, 0.5
+    trial_id, threshold = arguments.trial, THRESHOLD
     if trial_id == "best":
         best = read_json(run.path / "summary.json")["best"]
         if best is None:
@@ -209,7 +218,7 @@ def _begin(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
 
 def _resume(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
     fixed = ("config", "set", "epochs", "workers", "space", "objective")
-    changed = [name for name in fixed if getattr(arguments, name)]
+    changed = [name for name in fixed if getattr(arguments, name) not in (None, [])]
     if changed:
         raise InputError(
             f"--{changed[0]} cannot change with --resume (only --trials and --concurrent can); "
@@ -222,7 +231,7 @@ def _resume(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
             f"--data {store.path}: not the data that {arguments.out} was begun with "
             f"({run.data['path']}); give that, or start a new run with another --out"
         )
-    config = with_overrides(run.config, _sweep_settings(arguments))
+    config = with_overrides(run.config, _settings(arguments))
     done = len(run.ended())
     if config.sweep.trials < done:
         raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")
@@ -232,17 +241,7 @@ def _resume(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
 
 def _configure(arguments: argparse.Namespace, recipe: str) -> Config:
     file = place(arguments.config) if arguments.config else None
-    overrides = {
-        key: value
-        for key, value in {
-            "workers": arguments.workers,
-            "train.epochs": arguments.epochs,
-        }.items()
-        if value is not None
-    }
-    if arguments.command_name == "sweep":
-        overrides |= _sweep_settings(arguments)
-    config = resolve(recipe, file, arguments.set, overrides)
+    config = resolve(recipe, file, arguments.set, _settings(arguments))
     if config.model.weights:  # workers have another working directory
         weights = str(place(config.model.weights))
         config = with_overrides(config, {"model.weights": weights})
@@ -256,9 +255,9 @@ def _check_model(config: Config, store: "Store") -> None:
     models.build(config.model, store.meta.image_size)
 
 
-def _sweep_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("space", "trials", "objective", "concurrent")
-    given = {f"sweep.{name}": getattr(arguments, name) for name in names}
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options given that are settings by another name, by their keys."""
+    given = {key: getattr(arguments, name, None) for name, key in SETTINGS.items()}
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -363,23 +362,11 @@ def _ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
             "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
             "or unset it to run on this machine"
         )
-    # A job that is stopped, or a batch system's time limit, ends a command as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
-            logs = run.logs_path if run else Path(folder)
-            # Ray Train asks the dashboard's process what became of its workers.
-            with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
-                yield terminal
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(_signal: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)  # Tune's own while it runs
-    if not callable(handler):  # a shell's background jobs ignore SIGINT
-        raise KeyboardInterrupt
-    handler(signal.SIGINT, frame)
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
+        logs = run.logs_path if run else Path(folder)
+        # Ray Train asks the dashboard's process what became of its workers.
+        with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
+            yield terminal
 
 
 def _open_data(data: str | None) -> "Store":

@@ -1,7 +1,6 @@
 """Optuna Dashboard and TensorBoard on a run, as two child processes that end with the command."""
 
 import importlib.util
-import signal
 import socket
 import subprocess
 import sys
@@ -11,11 +10,11 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TextIO
 
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere
+from orchestrator.interrupts import sigterm_interrupts
 from orchestrator.runs import Run
 
 START_SECONDS = 120
@@ -66,7 +65,7 @@ def dashboard(run: Run, *, host: str = "127.0.0.1", port: int | None, out: TextI
         A package or the port is not to be had.
     """
     services = _services(run, host, port)
-    with _sigterm_interrupts(), ExitStack() as children:
+    with sigterm_interrupts(), ExitStack() as children:
         try:
             running = [children.enter_context(_start(service)) for service in services]
             for child in running:
@@ -166,17 +165,3 @@ def _report_end(child: Running, out: TextIO) -> int:
     print(f"{child.service.name} {what}; the end of {child.service.log}:", file=out)
     print("\n".join(f"  {line}" for line in lines), file=out, flush=True)
     return 1
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does, children included."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

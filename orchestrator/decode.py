@@ -61,6 +61,33 @@ def decode(data: bytes, size: int) -> NDArray[np.uint8]:
         raise DecodeError(reason or type(error).__name__) from None
 
 
+def decode_into(image: NDArray[np.uint8], data: bytes | Exception) -> str | None:
+    """Decode what `files.read_many` gave into `image`; return why that could not be, or None.
+
+    Parameters
+    ----------
+    image
+        Shape (size, size, 3); left as it is where there is nothing to show.
+    data
+        An image file's bytes, or what was raised when it was read.
+    """
+    if isinstance(data, Exception):
+        return _unreadable(data)
+    try:
+        image[:] = decode(data, len(image))
+    except DecodeError as error:
+        return str(error)
+    return None
+
+
+def _unreadable(error: Exception) -> str:
+    """Say why a file could not be read, without its path, which differs between machines."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or " ".join(str(error).split()) or type(error).__name__
+
+
 def _decode(data: bytes, size: int) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from orchestrator.errors import InputError
 from orchestrator.fairness import GroupMetrics, group_metrics, predict_labels
 from orchestrator.frontier import pareto_mask
-from orchestrator.runs import Run, Trial, TrialResult
+from orchestrator.runs import EVALUATED, Run, Trial, TrialResult
 
-SPLITS = ("val", "test")
 THRESHOLD = 0.5
 """A face is labelled 1 when its probability exceeds this; to equal it is not enough."""
 
@@ -71,7 +70,7 @@ def _evaluate(trial: Trial, fair_lambda: float) -> Evaluated:
     file = trial.path / "predictions.parquet"
     try:
         predictions = trial.predictions.sort_values(["split", "filename"], ignore_index=True)
-        rows = {split: _rows(predictions[predictions["split"] == split]) for split in SPLITS}
+        rows = {split: _rows(predictions[predictions["split"] == split]) for split in EVALUATED}
         metrics = {
             split: group_metrics(part.label, part.predicted, part.gender, fair_lambda)
             for split, part in rows.items()

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -78,9 +78,9 @@ def write_text(path: Anywhere, text: str) -> None:
         file.write(text)
 
 
-def write_json(path: Anywhere, value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+def write_json(path: Anywhere, value: Any) -> None:
     """Write JSON with an indent of 2; NaN is refused, since JSON has none."""
-    text = json.dumps(value, indent=2, allow_nan=False, default=default)
+    text = json.dumps(value, indent=2, allow_nan=False)
     write_text(path, text + "\n")
 
 

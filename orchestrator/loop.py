@@ -158,7 +158,8 @@ class Training:
         self._wrapped: nn.Module = (
             DistributedDataParallel(self.model) if self._world > 1 else self.model
         )
-        self._train, self._val = train, val
+        self._val = val
+        self._val_rows = draw(config.balance, val.gender, val.label, val.rank)
         self._images = _tensor(train.images).to(self.device)
         self._labels = _tensor(train.label).to(self.device, torch.float32)
         self._rows = draw(config.balance, train.gender, train.label, train.rank)
@@ -279,7 +280,7 @@ class Training:
         return loss.detach() * batch
 
     def _val_loss(self, logit: NDArray[np.float32]) -> float:
-        rows = draw(self.config.balance, self._val.gender, self._val.label, self._val.rank)
+        rows = self._val_rows
         label = torch.from_numpy(self._val.label[rows].astype(np.float32))
         loss = LOSSES[self.config.loss.name](torch.from_numpy(logit[rows]), label, self.config.loss)
         return float(loss.mean())

@@ -8,12 +8,11 @@ import pandas as pd
 import ray
 import ray.data
 import torch
-from numpy.typing import NDArray
 
-from orchestrator.decode import DecodeError, decode
+from orchestrator.decode import decode_into
 from orchestrator.errors import InputError
 from orchestrator.fairness import predict_labels
-from orchestrator.files import Anywhere, place, writing
+from orchestrator.files import Anywhere, place, read_many, writing
 from orchestrator.loop import pick_device, predict_logits, uses_bf16
 from orchestrator.trial import load_model
 
@@ -138,18 +137,9 @@ class _Predictor:
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         images = np.zeros((len(batch), self._size, self._size, 3), np.uint8)
-        pairs = zip(batch["path"], images, strict=True)
-        reasons = [self._read(path, image) for path, image in pairs]
+        files = read_many(batch["path"].tolist())
+        reasons = [decode_into(*pair) or "" for pair in zip(images, files, strict=True)]
         logit = predict_logits(self._network, images, self._device, self._autocast)
         return pd.DataFrame(
             {"row": batch["row"], "filename": batch["filename"], "logit": logit, "reason": reasons}
         )
-
-    def _read(self, path: str, into: NDArray[np.uint8]) -> str:
-        try:
-            into[:] = decode(place(path).read_bytes(), self._size)
-        except FileNotFoundError:
-            return "no such file"
-        except (OSError, DecodeError) as error:
-            return str(error)
-        return ""

@@ -13,7 +13,6 @@ import pandas as pd
 
 from orchestrator.comparison import paired_change
 from orchestrator.evaluation import (
-    SPLITS,
     THRESHOLD,
     Evaluated,
     evaluate,
@@ -27,7 +26,7 @@ from orchestrator.frontier import hypervolume
 from orchestrator.page import page
 from orchestrator.plots import FrontPlot, front_png
 from orchestrator.progress import BASELINES, read
-from orchestrator.runs import Run, TrialResult
+from orchestrator.runs import EVALUATED, Run, TrialResult
 
 REFERENCE_POINT = (0.5, 0.5)
 """The mean accuracy and the gap from which the front's hypervolume is measured."""
@@ -53,8 +52,9 @@ def write_report(run: Run) -> dict[str, Any]:
     InputError
         A complete trial's files are damaged, or trials were judged on different faces.
     """
-    results = [trial.result for trial in run.ended()]
-    params = {trial.id: trial.params for trial in run.ended()}
+    ended = run.ended()
+    results = [trial.result for trial in ended]
+    params = {trial.id: trial.params for trial in ended}
     evaluated = evaluate(run)
     summary = summarise(run, results, evaluated)
     table = trial_table(results, params, evaluated)
@@ -127,7 +127,7 @@ def _entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> dict[
         "recipe": one.result.recipe,
         "params": dict(one.params),
         "threshold": THRESHOLD,
-        **{split: _split_entry(one, split, fair_lambda) for split in SPLITS},
+        **{split: _split_entry(one, split, fair_lambda) for split in EVALUATED},
         "change_vs_plain": None if plain is None else _change(one, plain, fair_lambda),
     }
 
@@ -190,7 +190,7 @@ def trial_table(
     """
     names = sorted({name for found in params.values() for name in found})
     judged = {one.id: one for one in evaluated}
-    metrics = [f"{s}_{name}" for s in SPLITS for name in ("mean_accuracy", *_metric_names())]
+    metrics = [f"{s}_{name}" for s in EVALUATED for name in ("mean_accuracy", *_metric_names())]
     ends = ("epochs", "kept_epoch", "seconds", "images_per_second", "device", "reason")
     rows = [
         {

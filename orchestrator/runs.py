@@ -39,6 +39,8 @@ from orchestrator.files import (
 )
 from orchestrator.strict import Strict
 
+EVALUATED = ("val", "test")
+"""The splits whose rows a trial's predictions hold."""
 PREDICTION_COLUMNS = ("filename", "split", "gender", "label", "logit")
 RECORDED_PACKAGES = ("fairfront", "ray", "torch", "torchvision", "optuna", "numpy", "pyarrow")
 
@@ -95,8 +97,7 @@ class Trial:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """A row an epoch; the columns are those of `orchestrator.loop.EpochMetrics`."""
-        text = (self.path / "metrics.csv").read_text(encoding="utf-8")
-        return pd.read_csv(StringIO(text), dtype={"trial": str})
+        return pd.read_csv(self.path / "metrics.csv")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

@@ -37,15 +37,14 @@ def open_study(run: Run, config: Config, space: Space) -> optuna.Study:
         storage=JournalStorage(JournalFileBackend(str(run.path / "optuna.journal"))),
         study_name="sweep",  # a run may be moved, or renamed
         directions=list(objectives.values()),
-        sampler=_sampler(config, told=0),
         load_if_exists=True,
     )
+    # A generator started anew would repeat the suggestions of the first session.
+    study.sampler = _sampler(config, told=len(study.trials))
     if not study.trials:
         study.set_metric_names(list(objectives))
         for recipe in BASELINES:
             study.enqueue_trial(space.points.get(recipe, {}), user_attrs={"recipe": recipe})
-    else:  # a generator started anew would repeat the suggestions of the first session
-        study.sampler = _sampler(config, told=len(study.trials))
     return study
 
 

@@ -25,10 +25,9 @@ from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import writing
 from orchestrator.loop import EpochMetrics, Precision, Training, rank_and_world
-from orchestrator.runs import Trial, TrialResult
+from orchestrator.runs import EVALUATED, Trial, TrialResult
 from orchestrator.store import Arrays
 
-EVALUATED = ("val", "test")
 ABOUT = "fairfront"
 """The key of ``model.safetensors`` metadata; one alone, since several come in random order."""
 

@@ -59,7 +59,12 @@ def test_the_end_of_a_run_is_never_overwritten(capfd, tmp_path):
 
 def test_resume_refuses_what_would_change_the_run(capfd, tmp_path):
     run = make_run(tmp_path / "run")
-    for option, value in (("--epochs", "3"), ("--set", "loss.gamma=1"), ("--space", "other")):
+    for option, value in (
+        ("--epochs", "3"),
+        ("--workers", "0"),
+        ("--set", "loss.gamma=1"),
+        ("--space", "other"),
+    ):
         said = refuse(capfd, "sweep", "--out", run.path, "--resume", option, value)
         assert f"{option} cannot change with --resume" in said
 
