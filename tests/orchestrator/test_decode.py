@@ -2,14 +2,18 @@ import re
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import simplejpeg
+import torch
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from orchestrator.decode import DecodeError, decode
 
@@ -44,18 +48,100 @@ def test_every_format_gives_a_square_of_rgb(format_: str, size: int) -> None:
         assert near(pixels[-1, -1], BLUE, 8)
 
 
-def test_the_pixels_are_pillows_bilinear() -> None:
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8))
-    expected = np.asarray(noise.resize((32, 32), Image.Resampling.BILINEAR))
-    assert np.array_equal(decode(encoded(noise), 32), expected)
+def textured(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth shapes with a little grain, as photographs have."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 5, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    grain = rng.normal(0, 6, (height, width, 1))
+    return Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
 
-def test_a_large_jpeg_halved_by_libjpeg_looks_the_same() -> None:
-    coarse = np.random.default_rng(1).integers(0, 256, (12, 10, 3), np.uint8)
-    photo = Image.fromarray(coarse).resize((178, 218), Image.Resampling.BICUBIC)
-    data = encoded(photo, "JPEG", quality=95)
-    slow = np.asarray(Image.open(BytesIO(data)).resize((80, 80), Image.Resampling.BILINEAR))
-    assert np.abs(decode(data, 80).astype(int) - slow).mean() < 2
+def with_pillow(data: bytes, size: int) -> NDArray[np.int64]:
+    """Decode the whole picture, turn it upright and resize it, all with Pillow."""
+    image = ImageOps.exif_transpose(Image.open(BytesIO(data))).convert("RGB")
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).astype(np.int64)
+
+
+def assert_as_pillow(data: bytes, size: int) -> None:
+    """Nearly always within 1 of 255; both filters round after each of two passes, hence 2."""
+    assert np.abs(decode(data, size) - with_pillow(data, size)).max() <= 2
+
+
+@pytest.mark.parametrize("sides", [(178, 218), (89, 109)])
+def test_a_face_is_within_1_of_pillows_full_decode_and_bilinear(sides: tuple[int, int]) -> None:
+    for seed in range(20):
+        data = encoded(textured(*sides, seed), "JPEG", quality=90)
+        assert np.abs(decode(data, 80) - with_pillow(data, 80)).max() <= 1
+
+
+@pytest.mark.realdata
+def test_real_faces_are_within_1_of_pillows(celeba10k: Path) -> None:
+    for path in sorted((celeba10k / "img_align_celeba").glob("*.jpg"))[:200]:
+        data = path.read_bytes()
+        assert np.abs(decode(data, 80) - with_pillow(data, 80)).max() <= 1
+
+
+@given(
+    sides=st.tuples(st.integers(1, 250), st.integers(1, 250)),
+    size=st.integers(1, 100),
+    mode=st.sampled_from(["RGB", "L"]),
+    quality=st.integers(20, 100),
+    subsampling=st.sampled_from([0, 1, 2]),
+    progressive=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_jpeg_is_pillows_full_decode_and_bilinear(
+    sides: tuple[int, int], size: int, mode: str, seed: int, **options: Any
+) -> None:
+    data = encoded(textured(*sides, seed).convert(mode), "JPEG", **options)
+    # Pictures that libjpeg shrinks as it decodes are compared below.
+    assume(min(sides) < 8 * size or any(side % 2 for side in sides))
+    assert_as_pillow(data, size)
+
+
+@given(
+    sides=st.tuples(st.integers(1, 120), st.integers(1, 120)),
+    size=st.integers(1, 100),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_other_formats_are_resized_by_the_same_filter(
+    sides: tuple[int, int], size: int, seed: int
+) -> None:
+    data = encoded(textured(*sides, seed))
+    assert_as_pillow(data, size)
+
+
+@pytest.mark.parametrize("sides", [(1280, 960), (640, 720), (648, 640)])
+def test_a_photograph_shrunk_by_libjpeg_looks_the_same(sides: tuple[int, int]) -> None:
+    data = encoded(textured(*sides), "JPEG", quality=92)
+    size = min(sides) // 32
+    with patch("simplejpeg.decode_jpeg", wraps=simplejpeg.decode_jpeg) as decoding:
+        off = np.abs(decode(data, size) - with_pillow(data, size))
+    assert decoding.call_args.kwargs["min_factor"] == 8
+    assert off.mean() < 0.5
+    assert off.max() <= 3
+
+
+def test_a_photograph_is_shrunk_only_where_nothing_is_left_over() -> None:
+    with patch("simplejpeg.decode_jpeg", wraps=simplejpeg.decode_jpeg) as decoding:
+        for sides in [(640, 642), (636, 636), (639, 640), (641, 641)]:
+            decode(encoded(Image.new("L", sides), "JPEG"), 20)
+    factors = [call.kwargs["min_factor"] for call in decoding.call_args_list]
+    assert factors == [2, 4, 1, 1]
+
+
+def test_the_bytes_do_not_depend_on_the_threads() -> None:
+    data = encoded(textured(300, 400), "JPEG")
+    before = torch.get_num_threads()
+    try:
+        pixels = []
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            pixels.append(decode(data, 80))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*pixels)
 
 
 def test_grey_is_grey() -> None:
@@ -107,7 +193,7 @@ def test_a_transparent_colour_of_an_rgb_png() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation_is_undone(orientation: int, format_: str) -> None:
     # How a camera held that way stores an upright picture with three marked corners.
     upright = Image.new("RGB", (64, 64), (128, 128, 128))
@@ -129,6 +215,34 @@ def test_exif_orientation_is_undone(orientation: int, format_: str) -> None:
     assert near(pixels[2, 2], RED, 12)
     assert near(pixels[2, 13], BLUE, 12)
     assert near(pixels[13, 13], (128, 128, 128), 12)
+
+
+@given(
+    orientation=st.integers(0, 9),
+    sides=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    size=st.integers(1, 100),
+)
+def test_a_turned_photograph_is_as_pillow_turns_it(
+    orientation: int, sides: tuple[int, int], size: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(textured(*sides), "JPEG", exif=exif)
+    assume(min(sides) < 8 * size or any(side % 2 for side in sides))
+    assert_as_pillow(data, size)
+
+
+def test_orientation_in_xmp_is_undone() -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    pixels = decode(encoded(halves(), "JPEG", xmp=xmp), 16)
+    assert near(pixels[0, 0], BLUE, 8)
+    assert near(pixels[-1, -1], RED, 8)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_is_no_hindrance() -> None:
+    for exif in (b"Exif\0\0garbage", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\0\0"):
+        assert near(decode(encoded(halves(), "JPEG", exif=exif), 16)[0, 0], RED, 8)
 
 
 def test_of_an_animation_the_first_picture() -> None:
@@ -177,6 +291,18 @@ def bomb(width: int, height: int) -> bytes:
 def test_a_bomb_is_not_unpacked(side: int) -> None:
     with pytest.raises(DecodeError, match="more than 67108864 pixels"):
         decode(bomb(side, side), 8)
+
+
+def test_a_bomb_in_jpeg_is_not_unpacked() -> None:
+    data = bytearray(encoded(Image.new("L", (16, 16)), "JPEG"))
+    start = data.index(b"\xff\xc0") + 5  # of height and width in the frame header
+    data[start : start + 4] = struct.pack(">HH", 60_000, 60_000)
+    with (
+        patch("simplejpeg.decode_jpeg") as decoding,
+        pytest.raises(DecodeError, match="60000 × 60000, more than 67108864 pixels"),
+    ):
+        decode(bytes(data), 8)
+    decoding.assert_not_called()
 
 
 def test_floating_point_pixels_have_no_known_range() -> None:
