@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator import archives
 from orchestrator.errors import InputError
 from orchestrator.files import place
-from orchestrator.sources.base import Drawing, Source, make_source
-from orchestrator.sources.celeba import open_celeba
+from orchestrator.sources.base import Drawing, Source, make_source, open_images
+from orchestrator.sources.celeba import find_celeba, open_celeba
 from orchestrator.sources.drawn import open_synthetic
+from orchestrator.sources.embedded import find_shards, holds_images, open_embedded
 from orchestrator.sources.manifest import open_manifest
 
 __all__ = ["SOURCES", "Drawing", "Source", "make_source", "open_source"]
@@ -26,11 +28,12 @@ def open_source(
     Parameters
     ----------
     spec
-        A manifest (``.csv``, ``.parquet``), a CelebA folder, or ``synthetic[:N]``.
+        A manifest (``.csv``, ``.parquet``), a CelebA folder, Parquet with the images in it (a file
+        or a folder), or ``synthetic[:N]``.
     images
-        The folder of the images, where it is not the source's own.
+        The folder or zip archive of the images, where it is not the source's own.
     label, group
-        CelebA's rule for class 1, and the attribute that is 1 for men.
+        Rules over attributes, for class 1 and for men, where the source has attributes instead.
     seed
         Of synthetic faces.
 
@@ -39,26 +42,43 @@ def open_source(
     InputError
         No such source, or something wrong in it.
     """
-    options = {"images": images and place(images), "label": label, "group": group, "seed": seed}
-    return SOURCES[_kind(spec)](spec, options)
+    options = {
+        "images": images and open_images(place(images)),
+        "label": label,
+        "group": group,
+        "seed": seed,
+    }
+    kind = _kind(spec)
+    if images and kind == "embedded":
+        raise InputError(f"--images {images}: {spec} holds its images itself; leave --images out")
+    return SOURCES[kind](spec, options)
 
 
 def _kind(spec: str) -> str:
     if spec.partition(":")[0] == "synthetic":
         return "synthetic"
     path = place(spec)
-    if path.suffix in (".csv", ".parquet"):
+    if path.suffix == ".csv":
         return "manifest"
     if path.is_dir():
-        return "celeba"
+        return "embedded" if not find_celeba(path) and find_shards(path) else "celeba"
+    if path.suffix == ".parquet":
+        return "embedded" if holds_images(path) else "manifest"
     fault = "neither .csv nor .parquet" if path.exists() else "no such file or folder"
+    if path.suffix.lower() == archives.SUFFIX and path.exists():
+        raise InputError(
+            f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies "
+            f"in, or a manifest with --images {spec}"
+        )
     raise InputError(
-        f"{spec}: {fault}; give a manifest (.csv, .parquet), a CelebA folder, or synthetic[:N]"
+        f"{spec}: {fault}; give a manifest (.csv, .parquet), a CelebA folder, a folder of .parquet "
+        "files with images, or synthetic[:N]"
     )
 
 
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
     "manifest": lambda spec, o: open_manifest(place(spec), o["images"]),
     "celeba": lambda spec, o: open_celeba(place(spec), o["images"], o["label"], o["group"]),
+    "embedded": lambda spec, o: open_embedded(place(spec), o["label"], o["group"]),
     "synthetic": lambda spec, o: open_synthetic(spec, o["seed"]),
 }

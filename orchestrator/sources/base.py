@@ -1,6 +1,6 @@
 """What every source of faces comes down to: a table of images, labels and genders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -8,11 +8,15 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from orchestrator.archives import SUFFIX, Archive, open_archive
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, is_local
 from orchestrator.splits import GENDERS
 
 COLUMNS = ("filename", "path", "label", "gender", "identity", "split")
+
+ImageRoot = Anywhere | Archive
+"""Where a source's images lie: a folder or a zip archive."""
 
 
 class Drawing(Protocol):
@@ -32,8 +36,9 @@ class Source:
     name: str
     """What the data set is called in its ``meta.json``."""
     table: pd.DataFrame
-    """A row a face, sorted by filename, with the columns `COLUMNS`.
+    """A row a face, with the columns `COLUMNS`.
 
+    Sorted by filename, or where images lie together in Parquet files, in the order of these.
     filename is unique; path is absolute and local, or a URI; label (0/1) and gender (-1 woman,
     1 man) are int8; identity is Int32 or missing; split is train, val, test or missing.
     """
@@ -41,6 +46,8 @@ class Source:
     """A SHA-256 of the table, save for where the images lie; their pixels are not in it."""
     drawing: Drawing | None = None
     """Makes the images, for a source that has none yet; paths are then of no account."""
+    attributes: pd.DataFrame | None = None
+    """What else is known of the faces: bool columns, a row for each of `table`, in its order."""
 
 
 def make_source(
@@ -48,6 +55,9 @@ def make_source(
     table: pd.DataFrame,
     where: str,
     drawing: Drawing | None = None,
+    attributes: pd.DataFrame | None = None,
+    *,
+    in_order: bool = False,
 ) -> Source:
     """Check a table, sort it and take its fingerprint.
 
@@ -59,6 +69,10 @@ def make_source(
         The columns `COLUMNS`, in the order of the file they come from.
     where
         The file to blame in a message.
+    drawing, attributes
+        Of the source; the attributes in the order of `table`.
+    in_order
+        Leave the rows as they are, for images that are best read in this order.
 
     Raises
     ------
@@ -74,28 +88,35 @@ def make_source(
                 f"{where}: no {gender} among {len(table)} faces (gender {value}), so the fair "
                 "metric is undefined; give faces of both genders"
             )
-    table = table.sort_values("filename", ignore_index=True)[list(COLUMNS)]
-    return Source(name, table, _fingerprint(table), drawing)
+    table = table.reset_index(drop=True)[list(COLUMNS)]
+    if not in_order:
+        table = table.sort_values("filename")
+    if attributes is not None:
+        attributes = attributes.iloc[table.index].reset_index(drop=True)
+    table = table.reset_index(drop=True)
+    return Source(name, table, _fingerprint(table), drawing, attributes)
 
 
-def locate(names: Sequence[str], folder: Anywhere, where: str) -> list[str]:
-    """Resolve file names against the folder of the images.
+def open_images(path: Anywhere) -> ImageRoot:
+    """Return the folder of the images, or the archive that `path` is, looked through."""
+    return open_archive(path) if path.suffix.lower() == SUFFIX and not path.is_dir() else path
+
+
+def locate(names: Sequence[str], images: ImageRoot, where: str) -> list[str]:
+    """Resolve file names against the folder or the archive of the images.
 
     Raises
     ------
     InputError
-        A name is empty or leads out of `folder`; the row is counted from 1.
+        A name is empty or leads out; the row is counted from 1.
     """
-    root = folder.as_posix().rstrip("/") if is_local(folder) else str(folder).rstrip("/")
+    find = _in_archive(images) if isinstance(images, Archive) else _in_folder(images)
     paths = []
     for row, name in enumerate(names, start=1):
-        # Names as plain as most are need no closer look, and there may be 200,000 of them.
-        plain = name and not name.startswith("/") and ".." not in name and ":" not in name
-        path = f"{root}/{name}" if plain else _resolve(name, root)
+        path = find(name) if name else None
         if path is None:
-            reason = (
-                f"{name} is outside the image folder {root}" if name else "the filename is empty"
-            )
+            root = f"archive {images.path}" if isinstance(images, Archive) else f"folder {images}"
+            reason = f"{name} is outside the image {root}" if name else "the filename is empty"
             raise InputError(
                 f"{where}: row {row}: {reason}; give names inside it, or another --images"
             )
@@ -103,9 +124,33 @@ def locate(names: Sequence[str], folder: Anywhere, where: str) -> list[str]:
     return paths
 
 
+def _in_folder(folder: Anywhere) -> Callable[[str], str | None]:
+    root = folder.as_posix().rstrip("/") if is_local(folder) else str(folder).rstrip("/")
+
+    def find(name: str) -> str | None:
+        # Names as plain as most are need no closer look, and there may be 200,000 of them.
+        plain = not name.startswith("/") and ".." not in name and ":" not in name
+        return f"{root}/{name}" if plain else _resolve(name, root)
+
+    return find
+
+
+def _in_archive(archive: Archive) -> Callable[[str], str | None]:
+    def find(name: str) -> str | None:
+        member = name
+        if name not in archive.members:
+            inside = _resolve(name, "/archive")
+            if inside is None:
+                return None
+            member = inside.removeprefix("/archive/")
+        return archive.find(member)
+
+    return find
+
+
 def _resolve(name: str, root: str) -> str | None:
     """Join by spelling alone, as links are the user's own; None if it leads out of `root`."""
-    if not name or "://" in name:
+    if "://" in name:
         return None
     scheme, _, start = root.rpartition("://")
     path = _collapse(name if name.startswith("/") else f"{start}/{name}")

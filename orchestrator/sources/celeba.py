@@ -2,24 +2,29 @@
 
 ::
 
-    img_align_celeba/000001.jpg …
+    img_align_celeba/000001.jpg …    or img_align_celeba.zip, as it is downloaded
     list_attr_celeba.txt       how many; the attributes' names; then `000001.jpg -1 1 …` a line
     list_eval_partition.txt    `000001.jpg 0` a line: 0 train, 1 val, 2 test (optional)
     identity_CelebA.txt        `000001.jpg 2880` a line (optional)
 """
 
-from collections.abc import Callable
-from difflib import get_close_matches
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from orchestrator.archives import SUFFIX
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere
-from orchestrator.sources.base import Source, folder_name, locate, make_source
+from orchestrator.sources.base import (
+    ImageRoot,
+    Source,
+    folder_name,
+    locate,
+    make_source,
+    open_images,
+)
+from orchestrator.sources.rules import apply_rule
 from orchestrator.splits import SPLITS
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
@@ -28,7 +33,7 @@ PARTITION, IDENTITY = "list_eval_partition.txt", "identity_CelebA.txt"
 
 def open_celeba(
     folder: Anywhere,
-    images: Anywhere | None = None,
+    images: ImageRoot | None = None,
     label: str = "Blond_Hair|Eyeglasses",
     group: str = "Male",
 ) -> Source:
@@ -39,7 +44,7 @@ def open_celeba(
     folder
         Holds `ATTRIBUTES`, or a folder ``celeba`` that does.
     images
-        The folder of the images; None: `IMAGES` in `folder`.
+        The folder or archive of the images; None: `IMAGES` in `folder`, or its zip archive.
     label
         Class 1 by attributes joined with ``&``, ``^`` and ``|`` (and, xor, or; they bind in this
         order).
@@ -51,8 +56,7 @@ def open_celeba(
     InputError
         A missing list or attribute, or a line that is not as CelebA's are.
     """
-    if not (folder / ATTRIBUTES).exists() and (folder / "celeba" / ATTRIBUTES).exists():
-        folder = folder / "celeba"  # torchvision's root
+    folder = find_celeba(folder) or folder
     where = str(folder / ATTRIBUTES)
     attributes = _read_attributes(folder / ATTRIBUTES)
     names = attributes.index.tolist()
@@ -60,33 +64,30 @@ def open_celeba(
     table = pd.DataFrame(
         {
             "filename": names,
-            "path": locate(names, images or folder / IMAGES, where),
-            "label": _evaluate(label, lambda name: _attribute(attributes, name, "--label", where)),
-            "gender": np.where(_attribute(attributes, group, "--group", where), 1, -1),
+            "path": locate(names, images or _own_images(folder), where),
+            "label": apply_rule(label, attributes, "--label", where),
+            "gender": np.where(apply_rule(group, attributes, "--group", where), 1, -1),
             "identity": _read_list(folder / IDENTITY, names, 2**31).to_numpy(),
             "split": partition.map(dict(enumerate(SPLITS))).astype(object).to_numpy(),
         }
     ).astype({"label": np.int8, "gender": np.int8, "identity": "Int32"})
-    return make_source(f"{folder_name(folder)} ({label} by {group})", table, where)
+    name = f"{folder_name(folder)} ({label} by {group})"
+    return make_source(name, table, where, attributes=attributes)
 
 
-def _evaluate(rule: str, attribute: Callable[[str], NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    combine: Any
-    for sign, combine in (("|", np.logical_or), ("^", np.logical_xor), ("&", np.logical_and)):
-        if sign in rule:
-            return reduce(combine, [_evaluate(part, attribute) for part in rule.split(sign)])
-    return attribute(rule.strip())
+def find_celeba(folder: Anywhere) -> Anywhere | None:
+    """Return where CelebA's lists lie: in `folder`, or in ``celeba`` there (torchvision's root)."""
+    return next((f for f in (folder, folder / "celeba") if (f / ATTRIBUTES).exists()), None)
 
 
-def _attribute(table: pd.DataFrame, name: str, option: str, where: str) -> NDArray[np.bool_]:
-    if name not in table.columns:
-        near = get_close_matches(name, table.columns, cutoff=0.5) or list(table.columns)
-        raise InputError(f"{option} {name}: no such attribute in {where}; near: {', '.join(near)}")
-    return np.asarray(table[name] == 1)
+def _own_images(folder: Anywhere) -> ImageRoot:
+    archive = folder / (IMAGES + SUFFIX)
+    packed = not (folder / IMAGES).exists() and archive.exists()
+    return open_images(archive) if packed else folder / IMAGES
 
 
 def _read_attributes(path: Anywhere) -> pd.DataFrame:
-    """Return the attributes (columns, -1 or 1) by file name (index)."""
+    """Return the attributes, columns of bool, by file name."""
     lines = _lines(path)
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise InputError(
@@ -98,7 +99,7 @@ def _read_attributes(path: Anywhere) -> pd.DataFrame:
         raise InputError(
             f"{path}: line 1 says {int(lines[0])} images, {len(rows)} follow; get the file again"
         )
-    files, values = [], np.empty((len(rows), len(names)), np.int8)
+    files, values = [], np.empty((len(rows), len(names)), bool)
     for number, line in enumerate(rows, start=3):
         file, *row = line.split() or [""]
         if len(row) != len(names) or not {"-1", "1"}.issuperset(row):
@@ -107,7 +108,7 @@ def _read_attributes(path: Anywhere) -> pd.DataFrame:
                 "-1 or 1; get the file again"
             )
         files.append(file)
-        values[number - 3] = [1 if value == "1" else -1 for value in row]
+        values[number - 3] = [value == "1" for value in row]
     return pd.DataFrame(values, files, names)
 
 
@@ -132,8 +133,8 @@ def _lines(path: Anywhere) -> list[str]:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file; give a CelebA folder (with {ATTRIBUTES} and {IMAGES}/), or a "
-            "manifest .csv or .parquet"
+            f"{path}: no such file; give a CelebA folder (with {ATTRIBUTES} and {IMAGES}/ or "
+            f"{IMAGES}{SUFFIX}), a folder of .parquet files, or a manifest"
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file") from None

@@ -5,11 +5,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
+
+from orchestrator.files import Anywhere, place
 
 MakeFaces = Callable[..., Path]
 
@@ -19,6 +22,18 @@ def jpeg(seed: int, size: tuple[int, int] = (12, 15)) -> bytes:
     data = BytesIO()
     Image.fromarray(coarse).resize(size).save(data, "JPEG")
     return data.getvalue()
+
+
+@pytest.fixture(params=["local", "remote"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Anywhere]:
+    """An empty folder on a disk, and one in fsspec's memory."""
+    if request.param == "local":
+        yield tmp_path
+        return
+    memory = fsspec.filesystem("memory")
+    memory.mkdirs("/folder")
+    yield place("memory://folder")
+    memory.rm("/folder", recursive=True)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 from upath import UPath
 
@@ -12,25 +10,14 @@ from orchestrator.files import (
     is_local,
     place,
     read_json,
-    read_many,
     refuse_existing,
     remove_tree,
+    source_of,
+    version_of,
     write_json,
     write_text,
     writing,
 )
-
-
-@pytest.fixture(params=["local", "remote"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Anywhere]:
-    """An empty folder on a disk, and one in fsspec's memory."""
-    if request.param == "local":
-        yield tmp_path
-        return
-    memory = fsspec.filesystem("memory")
-    memory.mkdirs("/folder")
-    yield place("memory://folder")
-    memory.rm("/folder", recursive=True)
 
 
 def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,20 +92,26 @@ def test_a_tree_is_removed_and_a_missing_one_is_fine(folder: Anywhere) -> None:
     assert not list(folder.iterdir())
 
 
-def test_many_files_are_read_in_order(folder: Anywhere) -> None:
-    for k in range(150):  # more than are fetched at a time
-        (folder / f"{k}.bin").write_bytes(bytes([k]))
-    names = [f"{k}.bin" for k in reversed(range(150))] + ["gone.bin"]
-    *there, gone = read_many([str(folder / name) for name in names])
-    assert there == [bytes([k]) for k in reversed(range(150))]
-    assert isinstance(gone, FileNotFoundError)
+def test_a_file_that_is_written_again_is_another_version(folder: Anywhere) -> None:
+    path = folder / "a.bin"
+    path.write_bytes(b"one")
+    first = version_of(path)
+    assert version_of(path) == first
+    path.write_bytes(b"three")
+    assert version_of(path) != first
+    with pytest.raises(FileNotFoundError):
+        version_of(folder / "gone.bin")
 
 
-def test_reading_no_file_or_a_folder(tmp_path: Path) -> None:
-    assert list(read_many([])) == []
-    folder, nul = read_many([str(tmp_path), "a\0b"])
-    assert isinstance(folder, IsADirectoryError)
-    assert isinstance(nul, ValueError)
+def test_a_file_is_read_in_places(folder: Anywhere) -> None:
+    (folder / "a.bin").write_bytes(bytes(range(100)))
+    for ahead in (0, 16):
+        source = source_of(folder / "a.bin", ahead)
+        with Path(source).open("rb") if isinstance(source, str) else source as file:
+            file.seek(-10, io.SEEK_END)
+            assert file.read(3) == bytes([90, 91, 92])
+            file.seek(5)
+            assert file.read(2) == bytes([5, 6])
 
 
 def test_text_options_reach_a_remote_file(folder: Anywhere) -> None:

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from layouts import write_zip
 
 from orchestrator.errors import InputError
+from orchestrator.reading import read_many
 from orchestrator.sources import Source, open_source
 
 ATTRIBUTES = """4
@@ -39,6 +41,62 @@ def test_a_celeba_folder(celeba: Path) -> None:
     assert table["identity"].fillna(-1).tolist() == [7, -1, 9, 7]
     assert str(table["label"].dtype) == str(table["gender"].dtype) == "int8"
     assert "Blond_Hair|Eyeglasses by Male" in source.name
+
+
+def test_the_attributes(celeba: Path) -> None:
+    path = celeba / "list_attr_celeba.txt"
+    head, names, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, names, *reversed(rows)]) + "\n")
+    source = open_(celeba)
+    assert source.table["filename"].tolist() == [f"00000{k}.jpg" for k in (1, 2, 3, 4)]
+    assert source.attributes is not None
+    assert source.attributes.index.tolist() == [0, 1, 2, 3]
+    assert source.attributes.to_dict("list") == {
+        "Bald": [False, False, False, True],
+        "Blond_Hair": [True, False, True, False],
+        "Eyeglasses": [False, True, True, False],
+        "Male": [False, True, False, True],
+    }
+
+
+IMAGES = {f"00000{k}.jpg": b"image %d" % k for k in (1, 2, 4)}
+
+
+@pytest.mark.parametrize("top", ["img_align_celeba/", ""])
+def test_the_archive_as_it_is_downloaded(celeba: Path, top: str) -> None:
+    write_zip(celeba / "img_align_celeba.zip", {top + name: data for name, data in IMAGES.items()})
+    source = open_(celeba)
+    one, two, missing, four = read_many(source.table["path"].tolist())
+    assert [one, two, four] == list(IMAGES.values())
+    assert isinstance(missing, FileNotFoundError)
+    assert not (celeba / "img_align_celeba").exists()
+    write_zip(celeba / "other" / "faces.zip", dict.fromkeys(IMAGES, b"other"))
+    elsewhere = open_source(str(celeba), images=str(celeba / "other" / "faces.zip"))
+    assert list(read_many(elsewhere.table["path"].tolist()[:2])) == [b"other"] * 2
+    assert elsewhere.fingerprint == source.fingerprint
+
+
+def test_a_folder_of_images_comes_before_an_archive(celeba: Path) -> None:
+    write_zip(celeba / "img_align_celeba.zip", IMAGES)
+    (celeba / "img_align_celeba").mkdir()
+    assert open_(celeba).table["path"].iloc[0] == f"{celeba}/img_align_celeba/000001.jpg"
+
+
+def test_an_archive_that_is_cut_short_is_named(celeba: Path) -> None:
+    path = write_zip(celeba / "img_align_celeba.zip", IMAGES)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"img_align_celeba\.zip: not a zip archive, or a damaged"):
+        open_(celeba)
+
+
+def test_the_archive_alone_has_no_labels(celeba: Path) -> None:
+    path = write_zip(celeba / "img_align_celeba.zip", IMAGES)
+    with pytest.raises(InputError) as caught:
+        open_(path)
+    assert str(caught.value) == (
+        f"{path}: a zip archive of images has no labels; give the CelebA folder that it lies in, "
+        f"or a manifest with --images {path}"
+    )
 
 
 def test_the_lists_beside_the_attributes_are_optional(celeba: Path) -> None:

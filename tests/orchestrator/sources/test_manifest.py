@@ -5,8 +5,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from layouts import write_zip
 
 from orchestrator.errors import InputError
+from orchestrator.prepare import Options, prepare
+from orchestrator.reading import read_many
 from orchestrator.sources import open_source
 
 GOOD = {"filename": ["b.jpg", "a.jpg", "c/d.jpg"], "class": [1, 0, 0], "gender": [-1, 1, -1]}
@@ -69,6 +72,99 @@ def test_class_may_be_minus_one_and_one(tmp_path: Path) -> None:
 def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     table = open_source(write(tmp_path), images=str(tmp_path / "images")).table
     assert table["path"].iloc[0] == f"{tmp_path}/images/a.jpg"
+
+
+@pytest.mark.parametrize("top", ["", "faces/"])
+def test_images_may_lie_in_an_archive(tmp_path: Path, top: str) -> None:
+    odd = ["b.jpg", "./x/../a ü.jpg", "c/d e.jpg"]
+    files = {"b.jpg": b"b", "a ü.jpg": b"a", "c/d e.jpg": b"d"}
+    archive = write_zip(tmp_path / "faces.zip", {top + name: files[name] for name in files})
+    source = open_source(write(tmp_path, filename=odd), images=str(archive))
+    assert list(read_many(source.table["path"].tolist())) == [b"a", b"b", b"d"]
+    if top:
+        whole = write(tmp_path, filename=["faces/b.jpg", "faces/c/d e.jpg", "a ü.jpg"])
+        table = open_source(whole, images=str(archive)).table
+        assert list(read_many(table["path"].tolist())) == [b"a", b"b", b"d"]
+
+
+@pytest.mark.parametrize("name", ["../b.jpg", "/b.jpg", "x/../../b.jpg", "http://host/b.jpg"])
+def test_a_name_out_of_the_archive_is_refused(tmp_path: Path, name: str) -> None:
+    archive = write_zip(tmp_path / "faces.zip", {"b.jpg": b"b"})
+    path = write(tmp_path, filename=["a.jpg", name, "c.jpg"])
+    with pytest.raises(InputError) as caught:
+        open_source(path, images=str(archive))
+    assert str(caught.value) == (
+        f"{path}: row 2: {name} is outside the image archive {archive}; give names inside it, or "
+        "another --images"
+    )
+
+
+def test_two_names_of_one_member_are_refused(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "faces.zip", {"faces/b.jpg": b"b"})
+    path = write(tmp_path, filename=["a.jpg", "b.jpg", "faces/b.jpg"])
+    with pytest.raises(InputError, match=r"row 3: faces/b\.jpg is already in row 2"):
+        open_source(path, images=str(archive))
+
+
+def test_a_folder_named_like_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "faces.zip").mkdir()
+    table = open_source(write(tmp_path), images=str(tmp_path / "faces.zip")).table
+    assert table["path"].iloc[0] == f"{tmp_path}/faces.zip/a.jpg"
+
+
+@pytest.mark.usefixtures("in_process", "small_chunks")
+def test_rows_that_the_archive_lacks_are_dropped(make_faces: Any, tmp_path: Path) -> None:
+    manifest = make_faces(40)
+    files = {path.name: path.read_bytes() for path in manifest.parent.glob("*.jpg")}
+    del files["0003.jpg"], files["0030.jpg"]
+    archive = write_zip(tmp_path / "faces.zip", files)
+    before = sorted(manifest.parent.iterdir())
+    options = Options(image_size=10, max_bad=0.1)
+    packed = prepare(open_source(str(manifest), images=str(archive)), tmp_path / "p", options)
+    assert (tmp_path / "p" / "dropped.csv").read_text().splitlines()[1:] == [
+        "0003.jpg,no such file",
+        "0030.jpg,no such file",
+    ]
+    assert sorted(manifest.parent.iterdir()) == before
+    for name in ("0003.jpg", "0030.jpg"):
+        (manifest.parent / name).unlink()
+    loose = prepare(open_source(str(manifest)), tmp_path / "l", options)
+    assert (packed.load("train").images == loose.load("train").images).all()
+    assert packed.load("train").filename.tolist() == loose.load("train").filename.tolist()
+
+
+ATTRIBUTES = {
+    "Signed": ([1, -1, 1], [False, True, True]),
+    "Zero_One": ([0, 1, 1], [True, False, True]),
+    "Truth": ([True, False, False], [False, True, False]),
+    "All": ([1, 1, 1], [True, True, True]),
+    "None": ([-1, -1, -1], [False, False, False]),
+    "Float": ([1.0, 0.0, 1.0], [False, True, True]),
+}
+NO_ATTRIBUTES = {
+    "Three": [-1, 0, 1],
+    "Age": [20, 30, 40],
+    "Gap": [1, None, 0],
+    "Name": ["a", "b", "a"],
+    "Halves": [0.5, 1, 0.5],
+}
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_columns_of_two_values_are_attributes(tmp_path: Path, name: str) -> None:
+    given = {column: values for column, (values, _) in ATTRIBUTES.items()}
+    source = open_source(write(tmp_path, name, **given, **NO_ATTRIBUTES))
+    assert source.attributes is not None
+    assert source.attributes.to_dict("list") == {
+        column: sorted_ for column, (_, sorted_) in ATTRIBUTES.items()
+    }
+    assert open_source(write(tmp_path, name, **NO_ATTRIBUTES)).attributes is None
+
+
+def test_a_column_that_is_there_twice_or_has_no_name_is_no_attribute(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("filename,class,gender,x,x,\na.jpg,0,1,1,1,1\nb.jpg,1,-1,0,0,0\n")
+    assert open_source(str(path)).attributes is None
 
 
 def test_an_absolute_name_inside_the_image_folder_is_fine(tmp_path: Path) -> None:

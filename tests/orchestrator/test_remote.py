@@ -1,0 +1,192 @@
+"""Sources that lie on another machine: here a web server, whose files workers can read too."""
+
+import http.server
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from layouts import write_parquet, write_zip
+
+from orchestrator.errors import InputError
+from orchestrator.prepare import Options, prepare
+from orchestrator.reading import read_many
+from orchestrator.sources import open_source
+from orchestrator.store import Store
+
+SMALL = Options(image_size=10)
+HEADER = "40\nBlond_Hair Eyeglasses Male\n"
+
+
+@dataclass
+class Web:
+    """A web server and what it has sent."""
+
+    url: str
+    folder: Path
+    sent: dict[str, int] = field(default_factory=dict)
+    """Bytes by path."""
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Serves files as object stores do: in whole, or a range of bytes."""
+
+    def __init__(self, sent: dict[str, int], *request: Any, **options: Any) -> None:
+        self._sent = sent
+        super().__init__(*request, **options)
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not path.is_file() or not wanted:
+            self._count(path.stat().st_size if path.is_file() else 0)
+            super().do_GET()
+            return
+        whole = path.read_bytes()
+        start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(whole))
+        self._count(stop - start)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(whole)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        self.wfile.write(whole[start:stop])
+
+    def end_headers(self) -> None:
+        self.send_header("Accept-Ranges", "bytes")
+        super().end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _count(self, sent: int) -> None:
+        self._sent[self.path] = self._sent.get(self.path, 0) + sent
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    served = Web("", tmp_path / "web")
+    served.folder.mkdir()
+    handler = partial(Ranges, served.sent, directory=str(served.folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        served.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+def lay_out_manifest(manifest: Path, web: Web) -> str:
+    manifest.parent.rename(web.folder / "faces")
+    return f"{web.url}/faces/manifest.csv"
+
+
+def lay_out_celeba(manifest: Path, web: Web) -> str:
+    rows = [
+        f"{name} {1 if label else -1} -1 {gender}"
+        for name, label, gender in open_source(str(manifest))
+        .table[["filename", "label", "gender"]]
+        .itertuples(index=False)
+    ]
+    (web.folder / "celeba").mkdir()
+    manifest.parent.rename(web.folder / "celeba" / "img_align_celeba")
+    (web.folder / "celeba" / "list_attr_celeba.txt").write_text(HEADER + "\n".join(rows))
+    return f"{web.url}/celeba"
+
+
+def lay_out_celeba_zip(manifest: Path, web: Web) -> str:
+    url = lay_out_celeba(manifest, web)
+    images = web.folder / "celeba" / "img_align_celeba"
+    files = {f"img_align_celeba/{path.name}": path.read_bytes() for path in images.iterdir()}
+    write_zip(web.folder / "celeba" / "img_align_celeba.zip", files)
+    images.rename(manifest.parent)
+    return url
+
+
+def lay_out_shards(manifest: Path, web: Web) -> str:
+    table = open_source(str(manifest)).table
+    for code in range(2):
+        rows = table.iloc[20 * code : 20 * code + 20]
+        images = [Path(path).read_bytes() for path in rows["path"]]
+        columns = {"class": rows["label"].to_numpy(), "gender": rows["gender"].to_numpy()}
+        shard = web.folder / "faces" / "data" / f"train-{code:05}-of-00002.parquet"
+        write_parquet(shard, images, rows["filename"].tolist(), **columns)
+    return f"{web.url}/faces"
+
+
+LAYOUTS = [lay_out_manifest, lay_out_celeba, lay_out_celeba_zip, lay_out_shards]
+
+
+@pytest.mark.parametrize("lay_out", LAYOUTS)
+def test_a_remote_source_is_that_of_the_same_files_here(
+    make_faces: Any, web: Web, lay_out: Callable[[Path, Web], str]
+) -> None:
+    manifest = make_faces(40)
+    here = open_source(str(manifest)).table
+    images = [Path(path).read_bytes() for path in here["path"]]
+    table = open_source(lay_out(manifest, web)).table
+    for column in ("filename", "label", "gender"):
+        assert table[column].tolist() == here[column].tolist()
+    assert table["path"].str.contains(web.url, regex=False).all()
+    assert list(read_many(table["path"].tolist())) == images
+
+
+def test_an_archive_beside_a_remote_manifest(make_faces: Any, web: Web) -> None:
+    manifest = make_faces(40)
+    files = {path.name: path.read_bytes() for path in sorted(manifest.parent.glob("*.jpg"))}
+    del files["0007.jpg"]
+    write_zip(web.folder / "a b.zip", files)
+    source = open_source(str(manifest), images=f"{web.url}/a b.zip")
+    found = dict(
+        zip(source.table["filename"], read_many(source.table["path"].tolist()), strict=True)
+    )
+    assert isinstance(found.pop("0007.jpg"), FileNotFoundError)
+    assert found == files
+
+
+def test_only_what_is_needed_is_fetched(web: Web) -> None:
+    rows = 40
+    images = [bytes([row]) * 2**18 for row in range(rows)]
+    columns = {"class": [row // 2 % 2 for row in range(rows)], "gender": [-1, 1] * (rows // 2)}
+    write_parquet(web.folder / "faces" / "train.parquet", images, row_group=4, **columns)
+    source = open_source(f"{web.url}/faces")
+    size = (web.folder / "faces" / "train.parquet").stat().st_size
+    assert web.sent["/faces/train.parquet"] < size / 10
+    assert list(read_many(source.table["path"].tolist()[8:16])) == images[8:16]
+    assert web.sent["/faces/train.parquet"] < size / 2
+
+
+def test_what_is_not_there_is_named(web: Web) -> None:
+    for name, message in (
+        ("gone.csv", r"gone\.csv: no such file"),
+        ("gone", "gone: no such file or folder"),
+        ("gone.parquet", r"gone\.parquet: no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_source(f"{web.url}/{name}")
+    (web.folder / "manifest.csv").write_text("filename,class,gender\na,0,1\nb,1,-1\n")
+    with pytest.raises(InputError, match=r"gone\.zip: no such file"):
+        open_source(f"{web.url}/manifest.csv", images=f"{web.url}/gone.zip")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster", "small_chunks")
+@pytest.mark.parametrize("lay_out", [lay_out_celeba_zip, lay_out_shards])
+def test_workers_read_a_remote_source(
+    make_faces: Any, tmp_path: Path, web: Web, lay_out: Callable[[Path, Web], str]
+) -> None:
+    manifest = make_faces(40)
+    stores: list[Store] = []
+    for where in (str(manifest), lay_out(manifest, web)):
+        stores.append(prepare(open_source(where), tmp_path / f"data{len(stores)}", SMALL))
+        manifest.parent.mkdir(exist_ok=True)
+    for split in ("train", "val", "test"):
+        here, there = (store.load(split) for store in stores)
+        assert there.filename.tolist() == here.filename.tolist()
+        assert there.rank.tolist() == here.rank.tolist()
+        assert np.array_equal(there.images, here.images)
