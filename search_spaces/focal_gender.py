@@ -39,5 +39,6 @@ def suggest(trial: BaseTrial) -> dict[str, Any]:
         "policy", ["none", "undersample", "weights"]
     )
     if overrides["balance.policy"] == "weights":
+        overrides["balance.over"] = "gender_class"
         overrides["balance.tau"] = trial.suggest_float("tau", 0.0, 1.0)
     return overrides
