@@ -17,7 +17,7 @@ TRIAL = """
 import sys, numpy as np, torch, models
 from orchestrator.config import resolve
 from orchestrator.loop import Training
-from orchestrator.store import Arrays
+from orchestrator.arrays import Arrays
 torch.set_num_threads(int(sys.argv[1]))
 rng, n = np.random.default_rng(0), 1600
 def arrays(n):

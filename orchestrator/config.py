@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from models.config import ModelConfig
 from models.losses import LossConfig
 from orchestrator.balance import BalanceConfig
+from orchestrator.data import DataConfig
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere
 from orchestrator.loop import TrainConfig
@@ -41,6 +42,7 @@ class Config(Strict):
     """The weight of the gap in ``fair = mean accuracy - lambda * gap``."""
     workers: int = Field(default=1, ge=1)
     """Training processes a trial, each with its own device."""
+    data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     balance: BalanceConfig = BalanceConfig()
@@ -65,6 +67,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "loss.alpha": 0.25,
         "loss.class_balancing": False,
         "balance.policy": "undersample",
+        "balance.over": "gender",
+        "balance.redraw": False,
         "balance.weight_women": 1.0,
         "balance.weight_men": 0.1,
         "model.name": "cnn",

@@ -79,7 +79,7 @@ def check_device() -> Iterator[Check]:
     """Name the devices that training would use, and whether they compute in bf16."""
     import torch
 
-    from orchestrator.loop import uses_bf16
+    from orchestrator.inference import uses_bf16
 
     devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     for device in devices or [torch.device("cpu")]:

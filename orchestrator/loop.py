@@ -7,10 +7,8 @@ validation row is evaluated by exactly one of them; without one this is an ordin
 import copy
 import math
 import time
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,20 +19,28 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.losses import LOSSES, weighted_mean
-from orchestrator.balance import draw, sample_weights
+from orchestrator.arrays import Arrays
+from orchestrator.balance import draw, expected_counts, sample_weights
 from orchestrator.fairness import group_metrics, predict_labels
-from orchestrator.store import Arrays
+from orchestrator.images import as_tensor, hold
+from orchestrator.inference import (
+    Precision,
+    pick_device,
+    predict_logits,
+    rank_and_world,
+    to_input,
+    uses_bf16,
+)
+from orchestrator.shuffle import epoch_order
+from orchestrator.splits import count_strata
+from orchestrator.stopping import EarlyStopping, EpochMetrics, Monitor
 from orchestrator.strict import Strict
 
 if TYPE_CHECKING:
     from orchestrator.config import Config
 
-EVALUATION_BATCH = 256
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-7  # Keras's; torch's own default is 1e-8
-
-Monitor = Literal["val_loss", "fair", "worst_group"]
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 class TrainConfig(Strict):
@@ -64,62 +70,15 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message names the epoch and the settings to change."""
 
 
-@dataclass(frozen=True, slots=True)
-class EpochMetrics:
-    """A row of ``metrics.csv``; the accuracies are on validation data at threshold 0.5."""
+class Batch(NamedTuple):
+    """One worker's share of a global batch; m rows."""
 
-    epoch: int
-    """From 1."""
-    lr: float
-    """As the epoch ended."""
-    train_loss: float
-    """The weighted loss that was minimised, a mean over the epoch's draw."""
-    val_loss: float
-    """The unweighted loss, a mean over the rows that the balance policy draws from val."""
-    accuracy: float
-    acc_women: float
-    acc_men: float
-    gap: float
-    fair: float
-    fair_lambda1: float
-    worst_group: float
-    seconds: float
-    """Training and validation."""
-    images_per_second: float
-    """Training images over the seconds of training alone, all workers together."""
-
-
-class EarlyStopping:
-    """Keras's ``EarlyStopping`` without a minimum change: which epoch is best, and when to stop.
-
-    Parameters
-    ----------
-    monitor
-        A field of `EpochMetrics`; ``val_loss`` is minimised, the others are maximised.
-    patience
-        Epochs in a row without improvement before it says stop; None: never.
-    """
-
-    def __init__(self, monitor: Monitor, patience: int | None) -> None:
-        self._monitor: Monitor = monitor
-        self._patience = patience
-        self._best = math.inf
-        self._wait = 0
-
-    def improved(self, metrics: EpochMetrics) -> bool:
-        """Take an epoch in and tell whether it is the best so far."""
-        value: float = getattr(metrics, self._monitor)
-        value = value if self._monitor == "val_loss" else -value
-        if value < self._best:
-            self._best, self._wait = value, 0
-            return True
-        self._wait += 1
-        return False
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether patience has run out."""
-        return self._patience is not None and self._wait >= self._patience
+    images: Tensor
+    """uint8, shape (m, H, W, 3)."""
+    labels: Tensor
+    weights: Tensor
+    size: int
+    """Rows of the global batch."""
 
 
 class Training:
@@ -135,7 +94,7 @@ class Training:
     model
         Takes float images (n, 3, H, W) in [0, 1] and gives logits (n,). It is trained in place.
     train, val
-        Decoded splits, resident in memory.
+        Decoded splits, in memory or streamed: both give the same rows in the same order.
     device
         Where to compute; by default `pick_device`'s.
     """
@@ -158,15 +117,12 @@ class Training:
         self._wrapped: nn.Module = (
             DistributedDataParallel(self.model) if self._world > 1 else self.model
         )
-        self._val = val
+        self._train, self._val = train, val
+        self._train_images = hold(train.images, self.device)
+        self._val_images = hold(val.images, self.device)
         self._val_rows = draw(config.balance, val.gender, val.label, val.rank)
-        self._images = _tensor(train.images).to(self.device)
-        self._labels = _tensor(train.label).to(self.device, torch.float32)
-        self._rows = draw(config.balance, train.gender, train.label, train.rank)
-        weights = np.ones(len(train.label), np.float32)
-        weights[self._rows] = sample_weights(
-            config.balance, train.gender[self._rows], train.label[self._rows]
-        )
+        self._labels = as_tensor(train.label).to(self.device, torch.float32)
+        weights = sample_weights(config.balance, train.gender, train.label)
         self._weights = torch.from_numpy(weights).to(self.device)
         self._optimizer = torch.optim.AdamW(
             [parameter for parameter in self.model.parameters() if parameter.requires_grad],
@@ -175,7 +131,9 @@ class Training:
             weight_decay=config.train.weight_decay,
             fused=True,
         )
-        steps = math.ceil(len(self._rows) / config.train.batch_size) * config.train.epochs
+        counts = count_strata(train.gender, train.label)
+        self._drawn = sum(expected_counts(config.balance, counts).values())
+        steps = math.ceil(self._drawn / config.train.batch_size) * config.train.epochs
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: lr_factor(config.train, steps, step)
         )
@@ -201,7 +159,9 @@ class Training:
 
     def logits(self, arrays: Arrays) -> NDArray[np.float32]:
         """Return the logit of every row of `arrays`, shape (n,), in order, on every worker."""
-        return predict_logits(self.model, arrays.images, self.device, self._autocast)
+        ours = arrays is self._val
+        images = self._val_images if ours else hold(arrays.images, self.device)
+        return predict_logits(self.model, images, len(arrays), self._autocast)
 
     def _epoch(self, epoch: int) -> EpochMetrics:
         start = time.perf_counter()
@@ -230,54 +190,57 @@ class Training:
             fair_lambda1=groups.fair_lambda1,
             worst_group=groups.worst_group,
             seconds=time.perf_counter() - start,
-            images_per_second=len(self._rows) / (trained - start),
+            images_per_second=self._drawn / (trained - start),
         )
 
     def _train_epoch(self, epoch: int) -> float:
         self._wrapped.train()
         total = torch.zeros((), device=self.device)
-        for rows, flips, batch in self._batches(epoch):
-            total += self._step(rows, flips, batch)
+        for batch in self._batches(epoch):
+            total += self._step(batch)
         if self._world > 1:
             dist.all_reduce(total)
-        return float(total) / len(self._rows)  # the epoch's only synchronisation
+        return float(total) / self._drawn  # the epoch's only synchronisation
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Give this worker's rows of each global batch, whether to flip each, and its full size.
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """Give this worker's share of each global batch.
 
         The order and the flips are drawn for the whole epoch, so that the number of workers
         changes neither.
         """
+        train, size = self._train, self.config.train.batch_size
         rng = np.random.default_rng([self.config.seed, epoch])
-        order = torch.from_numpy(rng.permutation(self._rows)).to(self.device)
-        flips = torch.from_numpy(rng.random(len(order)) < 0.5 * self.config.train.flip)
-        flips = flips.to(self.device)
-        for start in range(0, len(order), self.config.train.batch_size):
-            batch = slice(start, start + self.config.train.batch_size)
-            mine = slice(self._rank, None, self._world)
-            yield order[batch][mine], flips[batch][mine], len(order[batch])
+        drawn = draw(self.config.balance, train.gender, train.label, train.rank, epoch=epoch)
+        order = epoch_order(drawn, train.block, rng)
+        flips = rng.random(len(order)) < 0.5 * self.config.train.flip
+        mine = np.arange(len(order)) % size % self._world == self._rank
+        share = len(range(self._rank, size, self._world))
+        images = self._train_images.batches(order[mine], max(1, share))
+        rows = torch.from_numpy(order[mine]).to(self.device)
+        flip = torch.from_numpy(flips[mine]).to(self.device)
+        for step, start in enumerate(range(0, len(order), size)):
+            part = slice(step * share, (step + 1) * share)
+            whole = min(size, len(order) - start)
+            if len(rows[part]):
+                mirrored = _flipped(next(images), flip[part])
+                yield Batch(mirrored, self._labels[rows[part]], self._weights[rows[part]], whole)
+            else:  # fewer rows than workers: join the gradient's all-reduce, with no weight
+                blank = torch.zeros((1, *train.images.shape[1:]), device=self.device)
+                yield Batch(blank, self._labels[:1], 0 * self._weights[:1], whole)
 
-    def _step(self, rows: Tensor, flips: Tensor, batch: int) -> Tensor:
+    def _step(self, batch: Batch) -> Tensor:
         """Take one optimiser step; return this worker's part of the batch's summed loss."""
-        idle = len(rows) == 0  # the last batch may be smaller than the number of workers
-        if idle:  # take part in the gradient's all-reduce with a row that weighs nothing
-            rows, flips = torch.zeros(1, dtype=torch.int64, device=self.device), flips.new_zeros(1)
-        weights = self._weights[rows] * (0.0 if idle else 1.0)
-        images = self._images[rows]
-        images = torch.where(flips[:, None, None, None], images.flip(2), images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            logit = self._wrapped(to_input(images))
-        per_sample = LOSSES[self.config.loss.name](
-            logit.float(), self._labels[rows], self.config.loss
-        )
-        loss = weighted_mean(per_sample, weights, batch)
+            logit = self._wrapped(to_input(batch.images))
+        per_sample = LOSSES[self.config.loss.name](logit.float(), batch.labels, self.config.loss)
+        loss = weighted_mean(per_sample, batch.weights, batch.size)
         self._optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages over workers what Keras's reduction sums over the batch.
         (loss * self._world).backward()  # type: ignore[no-untyped-call]
         self._optimizer.param_groups[0]["eps"] = keras_epsilon(self._scheduler.last_epoch + 1)
         self._optimizer.step()
         self._scheduler.step()
-        return loss.detach() * batch
+        return loss.detach() * batch.size
 
     def _val_loss(self, logit: NDArray[np.float32]) -> float:
         rows = self._val_rows
@@ -286,26 +249,9 @@ class Training:
         return float(loss.mean())
 
 
-def pick_device() -> torch.device:
-    """Return this process's CUDA device, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
-
-
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Tell whether to compute in bf16; auto: where the device does, since emulated it is slow."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    features = torch.cpu.get_capabilities()
-    return any(bool(features.get(name, False)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def to_input(images: Tensor) -> Tensor:
-    """Turn uint8 (n, H, W, 3) into floats (n, 3, H, W) in [0, 1], still channels last in memory."""
-    return images.permute(0, 3, 1, 2).float() / 255.0
+def _flipped(images: Tensor, flips: Tensor) -> Tensor:
+    """Mirror those of the images (n, H, W, 3) for which `flips` (n,) is true."""
+    return torch.where(flips[:, None, None, None], images.flip(2), images)
 
 
 def lr_factor(config: TrainConfig, steps: int, step: int) -> float:
@@ -328,45 +274,3 @@ def keras_epsilon(step: int) -> float:
     after: with the same number, four weights in ten differ by more than 1e-5 after one step.
     """
     return ADAM_EPSILON / math.sqrt(1.0 - ADAM_BETAS[1] ** step)
-
-
-@torch.inference_mode()
-def predict_logits(
-    model: nn.Module, images: NDArray[np.uint8], device: torch.device, autocast: bool = False
-) -> NDArray[np.float32]:
-    """Return the logits (n,) of uint8 images (n, H, W, 3), each evaluated by exactly one worker."""
-    model.eval()
-    rank, world = rank_and_world()
-    mine = _tensor(images)[rank::world]
-    parts = []
-    for batch in torch.split(mine, EVALUATION_BATCH):
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            parts.append(model(to_input(batch.to(device))).float())
-    local = torch.cat(parts) if parts else torch.zeros(0, device=device)
-    return _gather(local, len(images)).cpu().numpy()
-
-
-def _gather(local: Tensor, total: int) -> Tensor:
-    """Put the workers' interleaved rows back in order, on every worker."""
-    _, world = rank_and_world()
-    if world == 1:
-        return local
-    padded = local.new_zeros(math.ceil(total / world))
-    padded[: len(local)] = local
-    everyone = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(everyone, padded)
-    return torch.stack(everyone, dim=1).flatten()[:total]
-
-
-def rank_and_world() -> tuple[int, int]:
-    """Return this process's rank and the number of workers; 0 and 1 without a process group."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-def _tensor(array: NDArray[np.generic]) -> Tensor:
-    """View an array as a tensor; the loop only reads it, so read-only shared memory is fine."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)

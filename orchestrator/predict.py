@@ -12,8 +12,10 @@ import torch
 from orchestrator.decode import decode_into
 from orchestrator.errors import InputError
 from orchestrator.fairness import predict_labels
-from orchestrator.files import Anywhere, place, read_many, writing
-from orchestrator.loop import pick_device, predict_logits, uses_bf16
+from orchestrator.files import Anywhere, place, writing
+from orchestrator.images import hold
+from orchestrator.inference import pick_device, predict_logits, uses_bf16
+from orchestrator.reading import read_many
 from orchestrator.trial import load_model
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -139,7 +141,9 @@ class _Predictor:
         images = np.zeros((len(batch), self._size, self._size, 3), np.uint8)
         files = read_many(batch["path"].tolist())
         reasons = [decode_into(*pair) or "" for pair in zip(images, files, strict=True)]
-        logit = predict_logits(self._network, images, self._device, self._autocast)
+        logit = predict_logits(
+            self._network, hold(images, self._device), len(images), self._autocast
+        )
         return pd.DataFrame(
             {"row": batch["row"], "filename": batch["filename"], "logit": logit, "reason": reasons}
         )

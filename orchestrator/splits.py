@@ -107,7 +107,7 @@ def assign_ranks(
     split: NDArray[np.int8],
     gender: NDArray[np.int8],
     label: NDArray[np.int8],
-    key: NDArray[np.uint64],
+    key: NDArray[Any],
 ) -> NDArray[np.int32]:
     """Return each row's position, from 0, in the seeded permutation of its split and stratum.
 
@@ -116,7 +116,7 @@ def assign_ranks(
     split, gender, label
         Arrays of shape (n,).
     key
-        What `permutation_keys` gave for the rows.
+        Sorts the rows of a stratum; `permutation_keys` gives a permutation.
     """
     cell = split.astype(np.intp) * 4 + stratum_of(gender, label)
     order = np.lexsort((key, cell))
@@ -124,6 +124,40 @@ def assign_ranks(
     ranks = np.empty(len(cell), np.int32)
     ranks[order] = np.arange(len(cell)) - starts[cell[order]]
     return ranks
+
+
+def assign_folds(
+    folds: int,
+    gender: NDArray[np.int8],
+    label: NDArray[np.int8],
+    key: NDArray[Any],
+    identity: NDArray[np.int32] | None = None,
+) -> NDArray[np.int8]:
+    """Deal rows into folds for cross-validation.
+
+    Parameters
+    ----------
+    folds
+        How many, at most 100.
+    gender, label
+        Arrays of shape (n,).
+    key
+        Sorts the rows of a stratum; ranks, for example.
+    identity
+        Keep each person in one fold, and the strata as even as whole persons allow; None: each
+        stratum, and the whole, is divided exactly, the folds' sizes differing by one at most.
+
+    Returns
+    -------
+    ndarray of int8, shape (n,)
+        From 0.
+    """
+    stratum = stratum_of(gender, label)
+    if identity is not None:
+        return _by_identity(identity.astype(np.int64), stratum, [1 / folds] * folds, seed=0)
+    fold = np.empty(len(stratum), np.int8)
+    fold[np.lexsort((key, stratum))] = np.arange(len(stratum)) % folds
+    return fold
 
 
 def choose(table: pd.DataFrame, limit: int | None, seed: int) -> NDArray[np.intp]:

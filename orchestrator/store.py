@@ -4,36 +4,41 @@
 
     DATA/meta.json                    `Meta`; written last
     DATA/dropped.csv                  filename, reason
-    DATA/train/part-00000.parquet …   the rows of a split by filename; likewise val/ and test/
+    DATA/attributes.parquet           `attributes_schema`; where the source knows attributes
+    DATA/train/part-00000.parquet …   the rows of a split, by filename or, for Parquet with the
+                                      images in it, in its own order; likewise val/ and test/
 
 A shard's columns are those of `schema`. Pixels lie in it uncompressed, as one run of bytes an
-image, and are read as they are.
+image, and are read as they are. Its row groups are the blocks of about a megabyte in which images
+are streamed.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isqrt
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from orchestrator.arrays import Arrays, blocks_of, pixels
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, is_local, place, read_json
 from orchestrator.splits import GENDERS, SPLITS, SplitBy, count_strata
 from orchestrator.strict import Strict
 
 if TYPE_CHECKING:
-    import ray.data
+    import pandas as pd
 
-FORMAT_VERSION = 1
+    from orchestrator.streaming import StreamedImages
+
+FORMAT_VERSION = 2
+ATTRIBUTES = "attributes.parquet"
 FINGERPRINT = b"fairfront.fingerprint"
 """The key, in a shard's metadata, of the data set that it belongs to."""
 PREPARE_AGAIN = "prepare the data again"
@@ -66,33 +71,16 @@ class Meta(Strict):
     fractions: tuple[float, float, float]
     split_by: SplitBy
     limit: int | None
+    block_rows: int
+    """Images in a row group of a shard."""
     rows: int
     dropped: int
     """Rows of the source whose image could not be read; ``dropped.csv`` lists them."""
     counts: SplitCounts
     shards: dict[str, list[Shard]]
     """By split, in the order of the rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """A split in memory; n rows, sorted by filename."""
-
-    images: NDArray[np.uint8]
-    """Shape (n, H, W, 3), RGB."""
-    label: NDArray[np.int8]
-    """0 or 1."""
-    gender: NDArray[np.int8]
-    """-1 woman, 1 man."""
-    rank: NDArray[np.int32]
-    """The position, from 0, in a seeded permutation of the split's gender × class."""
-    filename: NDArray[np.object_]
-    identity: NDArray[np.int32]
-    """A number for each person, -1 where unknown."""
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.label)
+    attributes: list[str]
+    """The columns of ``attributes.parquet``; with none there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -134,46 +122,73 @@ class Store:
         images = np.empty((starts[-1], side, side, 3), np.uint8)
 
         def read(shard: Shard, start: int) -> pa.Table:
-            table = self._read(shard)
+            table = self._read(shard.file)
             images[start : start + shard.rows] = pixels(table["image"])
             return table.drop_columns("image")
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            table = pa.concat_tables(pool.map(read, shards, starts[:-1]))
-        arrays = Arrays(
-            images=images,
-            label=table["label"].to_numpy(),
-            gender=table["gender"].to_numpy(),
-            rank=table["rank"].to_numpy(),
-            filename=table["filename"].to_numpy(zero_copy_only=False),
-            identity=table["identity"].fill_null(-1).to_numpy(),
-        )
-        counted = named_counts(arrays.gender, arrays.label)
-        if counted != self.meta.counts[split]:
-            raise InputError(
-                f"{self.path}: {split} holds {counted} where meta.json counts "
-                f"{self.meta.counts[split]}; {PREPARE_AGAIN}"
-            )
-        return arrays
+            return self._arrays(split, images, list(pool.map(read, shards, starts[:-1])))
 
-    def dataset(self, split: str, columns: Sequence[str] | None = None) -> "ray.data.Dataset":
-        """Return a split as a Ray data set, one block or more a shard.
+    def stream(self, split: str) -> Arrays:
+        """Read a split but for its pixels, which are read from the shards as they are needed.
 
-        Read it with ``batch_format="pyarrow"`` and view the pixels with `pixels`; any other format
-        makes a Python object of every image.
+        Raises
+        ------
+        InputError
+            As `load` does.
         """
-        import ray.data
+        from orchestrator.streaming import StreamedImages
 
-        files = [self.path / shard.file for shard in self.meta.shards[split]]
-        remote = None
-        if not isinstance(self.path, Path):
-            remote = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self.path.fs))
-        rows = ray.data.read_parquet(
-            [str(file) if isinstance(file, Path) else file.path for file in files],
-            filesystem=remote,
-            partitioning=None,  # a folder named a=b above the data is no column of it
-        )
-        return rows if columns is None else rows.select_columns(list(columns))
+        shards = self.meta.shards[split]
+        small = [name for name in schema(1, "").names if name != "image"]
+        with ThreadPoolExecutor(16) as pool:
+            tables = list(pool.map(lambda shard: self._read(shard.file, small), shards))
+        images = StreamedImages.of(self, [(shard.file, shard.rows) for shard in shards])
+        return self._arrays(split, images, tables)
+
+    def read_blocks(self, file: str, blocks: Sequence[int]) -> NDArray[np.uint8]:
+        """Read the images of some blocks of a shard, counted from 0, verifying their checksums.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, H, W, 3)
+
+        Raises
+        ------
+        InputError
+            The shard is damaged.
+        """
+        path = self.path / file
+        try:
+            with self._opened(path) as parquet:
+                table = parquet.read_row_groups(blocks, columns=["image"], use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(_damaged(path, error)) from None
+        return pixels(table["image"])
+
+    def attributes(self) -> "pd.DataFrame | None":
+        """Read what else is known of the faces.
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            A bool column an attribute, indexed by filename: the rows of train, val and test, each
+            in the order of `load`. None where the source knew no attributes.
+
+        Raises
+        ------
+        InputError
+            The file is missing, damaged or of another data set.
+        """
+        if not self.meta.attributes:
+            return None
+        path = self.path / ATTRIBUTES
+        table = self._read(ATTRIBUTES)
+        ours = attributes_schema(self.meta.attributes, self.meta.fingerprint)
+        if not table.schema.equals(ours, check_metadata=True) or len(table) != self.meta.rows:
+            raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
+        known: pd.DataFrame = table.to_pandas().set_index("filename")
+        return known
 
     def _check(self, shard: Shard) -> None:
         path = self.path / shard.file
@@ -185,8 +200,6 @@ class Store:
                 )
             with path.open("rb") as file:
                 footer = pq.ParquetFile(file)
-        except FileNotFoundError:
-            raise InputError(f"{path}: this part of the data is missing; {PREPARE_AGAIN}") from None
         except (OSError, pa.ArrowException) as error:
             raise InputError(_damaged(path, error)) from None
         ours = schema(self.meta.image_size, self.meta.fingerprint)
@@ -196,16 +209,46 @@ class Store:
         ):
             raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
 
-    def _read(self, shard: Shard) -> pa.Table:
-        path = self.path / shard.file
-        options = {"page_checksum_verification": True, "use_threads": False, "partitioning": None}
+    def _arrays(
+        self, split: str, images: "NDArray[np.uint8] | StreamedImages", tables: list[pa.Table]
+    ) -> Arrays:
+        """Put a split together from its images and the other columns of its shards."""
+        table = pa.concat_tables(tables)
+        arrays = Arrays(
+            images=images,
+            label=table["label"].to_numpy(),
+            gender=table["gender"].to_numpy(),
+            rank=table["rank"].to_numpy(),
+            filename=table["filename"].to_numpy(zero_copy_only=False),
+            identity=table["identity"].fill_null(-1).to_numpy(),
+            block=blocks_of([len(table) for table in tables], self.meta.block_rows),
+        )
+        counted = named_counts(arrays.gender, arrays.label)
+        if counted != self.meta.counts[split]:
+            raise InputError(
+                f"{self.path}: {split} holds {counted} where meta.json counts "
+                f"{self.meta.counts[split]}; {PREPARE_AGAIN}"
+            )
+        return arrays
+
+    def _read(self, file: str, columns: list[str] | None = None) -> pa.Table:
+        path = self.path / file
         try:
-            if is_local(path):
-                return pq.read_table(str(path), memory_map=True, **options)
-            with path.open("rb") as file:
-                return pq.read_table(file, **options)
+            with self._opened(path) as parquet:
+                return parquet.read(columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise InputError(_damaged(path, error)) from None
+
+    @contextmanager
+    def _opened(self, path: Anywhere) -> Iterator[pq.ParquetFile]:
+        if is_local(path):
+            with pq.ParquetFile(
+                str(path), memory_map=True, page_checksum_verification=True
+            ) as parquet:
+                yield parquet
+        else:
+            with path.open("rb") as file:
+                yield pq.ParquetFile(file, page_checksum_verification=True)
 
 
 def schema(image_size: int, fingerprint: str) -> pa.Schema:
@@ -223,36 +266,13 @@ def schema(image_size: int, fingerprint: str) -> pa.Schema:
     )
 
 
-def pixels(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
-    """View a column of images as an array.
-
-    Parameters
-    ----------
-    column
-        Square RGB images as fixed_size_binary, without nulls. In one chunk, as Parquet and Ray
-        give it, nothing is copied.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, H, W, 3)
-        Read-only where it is a view.
-    """
-    if isinstance(column, pa.ChunkedArray):
-        chunks = [pixels(chunk) for chunk in column.chunks]
-        if len(chunks) != 1:
-            side = _side(column.type)
-            return np.concatenate([np.empty((0, side, side, 3), np.uint8), *chunks])
-        return chunks[0]
-    if column.null_count:
-        raise ValueError(f"{column.null_count} of {len(column)} images are null")
-    side, width = _side(column.type), column.type.byte_width
-    if not len(column):
-        return np.empty((0, side, side, 3), np.uint8)
-    buffer = column.buffers()[1]
-    start = column.offset * width  # a slice shares its parent's buffer
-    flat = np.frombuffer(buffer, np.uint8, count=len(column) * width, offset=start)
-    flat.flags.writeable = False  # Arrow's memory, which others may share
-    return flat.reshape(len(column), side, side, 3)
+def attributes_schema(names: Sequence[str], fingerprint: str) -> pa.Schema:
+    """Return the columns of ``attributes.parquet``."""
+    columns = [pa.field(name, pa.bool_(), nullable=False) for name in names]
+    return pa.schema(
+        [pa.field("filename", pa.string(), nullable=False), *columns],
+        metadata={FINGERPRINT: fingerprint.encode()},
+    )
 
 
 def named_counts(gender: NDArray[np.int8], label: NDArray[np.int8]) -> dict[str, dict[str, int]]:
@@ -262,13 +282,6 @@ def named_counts(gender: NDArray[np.int8], label: NDArray[np.int8]) -> dict[str,
         name: {str(label): counts[value, label] for label in (0, 1)}
         for name, value in GENDERS.items()
     }
-
-
-def _side(type_: Any) -> int:
-    side = isqrt(type_.byte_width // 3)
-    if side * side * 3 != type_.byte_width:
-        raise ValueError(f"{type_} is not the size of a square RGB image")
-    return side
 
 
 def _read_meta(path: Anywhere) -> Meta:
@@ -296,4 +309,6 @@ def _read_meta(path: Anywhere) -> Meta:
 
 
 def _damaged(path: Anywhere, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: this part of the data is missing; {PREPARE_AGAIN}"
     return f"{path}: damaged ({' '.join(str(error).split())}); {PREPARE_AGAIN}"

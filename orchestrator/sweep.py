@@ -15,13 +15,13 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
 
+from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.display import Display
 from orchestrator.progress import EndedTrial, RunningTrial, Score
 from orchestrator.runs import Run
-from orchestrator.store import Arrays
 from orchestrator.study import StudySearch, open_study
-from orchestrator.trainer import Shared, report_row, share, train_on_workers
+from orchestrator.trainer import Shared, report_row, train_on_workers
 from orchestrator.trial import Assignment, run_trial, write_failure
 from search_spaces import Space
 
@@ -32,7 +32,7 @@ def sweep(
     run: Run,
     config: Config,
     space: Space,
-    data: Mapping[str, Arrays],
+    shared: Shared,
     display: Display,
 ) -> bool:
     """Run the trials that the sweep still lacks; return whether all of them ended.
@@ -47,8 +47,8 @@ def sweep(
         ``config.sweep.trials`` counts those of earlier sessions too.
     space
         What the trials vary.
-    data
-        The arrays of the splits train, val and test.
+    shared
+        The data, as `share` made it.
     display
         Shows the trials as they run and end.
     """
@@ -59,7 +59,7 @@ def sweep(
     # The trial writes its own metrics and events; Tune's would repeat them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     tune.Tuner(
-        tune.with_resources(tune.with_parameters(_tune_trial, shared=share(data)), resources),
+        tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
         tune_config=tune.TuneConfig(
             search_alg=search,
             num_samples=search.remaining,

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -10,27 +10,47 @@ from typing import Any
 import ray
 import ray.train
 import torch
+from ray.exceptions import RayTaskError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from orchestrator.arrays import Arrays
 from orchestrator.config import Config
+from orchestrator.data import DataConfig, Placement, load, place_pixels
 from orchestrator.display import Display
 from orchestrator.errors import InputError
-from orchestrator.loop import EpochMetrics
 from orchestrator.progress import EndedTrial, RunningTrial, Score
 from orchestrator.runs import Trial
-from orchestrator.store import Arrays
+from orchestrator.stopping import EpochMetrics
+from orchestrator.store import Store
 from orchestrator.trial import Assignment, run_trial
 
 Shared = list["ray.ObjectRef[dict[str, Arrays]]"]
 
 
-def share(data: Mapping[str, Arrays]) -> Shared:
-    """Put the splits into the object store, once; processes of a node then read them in place.
+def share(store: Store, config: DataConfig) -> tuple[Shared, Placement]:
+    """Make the splits ready for every process of the cluster, and say where their pixels are kept.
 
-    The reference comes in a list, which Ray passes on without fetching what it refers to.
+    Resident pixels are put into the object store once, and processes of a node then read them in
+    place. The reference comes in a list, which Ray passes on without fetching what it refers to.
+
+    Raises
+    ------
+    InputError
+        A shard is damaged, or the pixels are to be resident and do not fit.
     """
-    return [ray.put(dict(data))]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    memory = min(node["object_store_memory"] for node in resources if "object_store_memory" in node)
+    placement = place_pixels(config, store, memory)
+    # In a process of its own, whose memory is free again once they are in the object store.
+    loading = ray.remote(num_cpus=0)(load).remote(store, config, placement.residence)
+    try:
+        ray.get(loading)
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
+    return [loading], placement
 
 
 def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:

@@ -21,12 +21,14 @@ from torch import nn
 
 import models
 from models.config import ModelConfig
+from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import writing
-from orchestrator.loop import EpochMetrics, Precision, Training, rank_and_world
+from orchestrator.inference import Precision, rank_and_world
+from orchestrator.loop import Training
 from orchestrator.runs import EVALUATED, Trial, TrialResult
-from orchestrator.store import Arrays
+from orchestrator.stopping import EpochMetrics
 
 ABOUT = "fairfront"
 """The key of ``model.safetensors`` metadata; one alone, since several come in random order."""

@@ -17,16 +17,16 @@ import models
 from orchestrator import loop
 from orchestrator.config import resolve
 from orchestrator.fairness import group_metrics, predict_labels
+from orchestrator.inference import to_input
 from orchestrator.loop import (
-    EarlyStopping,
-    EpochMetrics,
+    Batch,
     TrainConfig,
     Training,
     TrainingError,
     keras_epsilon,
     lr_factor,
-    to_input,
 )
+from orchestrator.stopping import EarlyStopping, EpochMetrics
 
 FAST = ("train.precision=fp32", "train.epochs=2")
 
@@ -61,9 +61,22 @@ def test_the_same_seed_repeats_every_figure():
     assert first != other
 
 
+def seen(training, epoch=0):
+    """The rows of an epoch, in order, and whether each is mirrored, told by their pixels."""
+    train = toy_data()["train"]
+    known = {image.tobytes(): (row, False) for row, image in enumerate(train.images)}
+    known |= {image[:, ::-1].tobytes(): (row, True) for row, image in enumerate(train.images)}
+    found = []
+    for batch in training._batches(epoch):
+        rows = [known[image.numpy().tobytes()] for image in batch.images]
+        found += rows
+        assert batch.labels.tolist() == train.label[[row for row, _ in rows]].tolist()
+    return [row for row, _ in found], [mirrored for _, mirrored in found]
+
+
 def test_an_epoch_sees_each_drawn_row_once_in_a_new_order():
-    training = start("balance.policy=undersample", "train.batch_size=7")
-    orders = [torch.cat([rows for rows, _, _ in training._batches(e)]).tolist() for e in (0, 1)]
+    training = start("balance.policy=undersample", "balance.redraw=false", "train.batch_size=7")
+    orders = [seen(training, epoch)[0] for epoch in (0, 1)]
     gender = toy_data()["train"].gender
     drawn = gender[sorted(orders[0])]
     assert len(set(orders[0])) == len(orders[0])
@@ -72,32 +85,57 @@ def test_an_epoch_sees_each_drawn_row_once_in_a_new_order():
     assert orders[0] != orders[1]
 
 
-def test_flips_are_half_or_none_and_mirror_left_and_right():
-    flips = torch.cat([flips for _, flips, _ in start()._batches(0)])
-    assert 0.3 < flips.float().mean() < 0.7
-    assert not torch.cat([f for _, f, _ in start("train.flip=false")._batches(0)]).any()
-    seen = []
-    training = start("train.batch_size=160")
-    training.model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
-    rows, flip, batch = next(training._batches(0))
-    training._step(rows, flip, batch)
-    images = to_input(torch.from_numpy(toy_data()["train"].images)[rows])
-    for seen_image, image, mirrored in zip(seen[0], images, flip, strict=True):
-        assert torch.equal(seen_image, image.flip(2) if mirrored else image)
+def test_fresh_draws_reach_everybody():
+    training = start("balance.policy=undersample")
+    gender = toy_data()["train"].gender
+    epochs = [seen(training, epoch)[0] for epoch in (0, 1)]
+    assert len(set(epochs[0])) == len(epochs[0]) < len(gender)
+    assert set(epochs[0] + epochs[1]) == set(range(len(gender)))
+
+
+def test_oversampling_repeats_rows():
+    training = start("balance.policy=oversample", "balance.over=gender_class")
+    rows, _ = seen(training)
+    train = toy_data()["train"]
+    counts = np.unique(2 * train.gender[rows] + train.label[rows], return_counts=True)[1]
+    assert counts.tolist() == [counts[0]] * 4
+    assert len(set(rows)) == len(train) < len(rows)
+
+
+def test_flips_are_half_or_none():
+    assert 0.3 < np.mean(seen(start())[1]) < 0.7
+    assert not any(seen(start("train.flip=false"))[1])
+
+
+def test_a_streamed_split_trains_to_the_same_figures(monkeypatch):
+    """Whatever gives the batches: only the order of rows is asked of it."""
+
+    class Fed:
+        def __init__(self, images, device):
+            self.images, self.device = images, device
+
+        def batches(self, order, size):
+            for at in range(0, len(order), size):
+                yield torch.from_numpy(self.images[order[at : at + size]])
+
+    resident = [untimed(epoch) for epoch in start("balance.policy=undersample")]
+    monkeypatch.setattr(loop, "hold", Fed)
+    assert [untimed(epoch) for epoch in start("balance.policy=undersample")] == resident
 
 
 def test_gender_weights_scale_the_loss_as_keras_does():
     data = toy_data()
     training = start("balance.weight_men=0.1", "train.flip=false", "model.dropout=0", data=data)
-    rows = torch.arange(12)
+    first = torch.from_numpy(data["train"].images[:12])
     with torch.no_grad():
-        logit = training.model(to_input(torch.from_numpy(data["train"].images[:12]))).numpy()
+        logit = training.model(to_input(first)).numpy()
     label, gender = data["train"].label[:12], data["train"].gender[:12]
     expected = keras.losses.BinaryCrossentropy(from_logits=True)(
         label[:, None].astype(np.float32), logit[:, None],
         sample_weight=np.where(gender == -1, 1.0, 0.1).astype(np.float32),
     )  # fmt: skip
-    loss = training._step(rows, torch.zeros(12, dtype=torch.bool), 12) / 12
+    batch = Batch(first, training._labels[:12], training._weights[:12], 12)
+    loss = training._step(batch) / 12
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 

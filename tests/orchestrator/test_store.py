@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from orchestrator.arrays import pixels
 from orchestrator.errors import InputError
 from orchestrator.prepare import Options, prepare
 from orchestrator.sources import open_source
-from orchestrator.store import Store, pixels
+from orchestrator.store import Store
 
 
 def column(images: NDArray[np.uint8]) -> pa.Array:
@@ -191,8 +192,8 @@ def test_counts_that_are_not_the_rows(store: Store) -> None:
     ("edit", "message"),
     [
         (
-            lambda meta: meta.update(format_version=2),
-            "data of format version 2, this fairfront reads 1",
+            lambda meta: meta.update(format_version=1),
+            "data of format version 1, this fairfront reads 2",
         ),
         (lambda meta: meta.pop("format_version"), "data of format version None"),
         (lambda meta: meta.pop("counts"), r"meta\.json: counts: Field required; prepare"),

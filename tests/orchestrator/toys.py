@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from orchestrator.store import Arrays
+from orchestrator.arrays import Arrays
 
 SIDE = 24
 
@@ -26,6 +26,7 @@ def toy_arrays(rows: int, seed: int = 0) -> Arrays:
         rank=rank,
         filename=np.array([f"{seed}-{row:04}.jpg" for row in range(rows)], dtype=object),
         identity=np.arange(rows, dtype=np.int32),
+        block=np.arange(rows, dtype=np.int32) // 16,
     )
 
 

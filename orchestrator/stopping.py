@@ -1,0 +1,65 @@
+"""What an epoch came to, and when to stop."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Monitor = Literal["val_loss", "fair", "worst_group"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochMetrics:
+    """A row of ``metrics.csv``; the accuracies are on validation data at threshold 0.5."""
+
+    epoch: int
+    """From 1."""
+    lr: float
+    """As the epoch ended."""
+    train_loss: float
+    """The weighted loss that was minimised, a mean over the epoch's draw."""
+    val_loss: float
+    """The unweighted loss, a mean over the rows that the balance policy draws from val."""
+    accuracy: float
+    acc_women: float
+    acc_men: float
+    gap: float
+    fair: float
+    fair_lambda1: float
+    worst_group: float
+    seconds: float
+    """Training and validation."""
+    images_per_second: float
+    """Training images over the seconds of training alone, all workers together."""
+
+
+class EarlyStopping:
+    """Keras's ``EarlyStopping`` without a minimum change: which epoch is best, and when to stop.
+
+    Parameters
+    ----------
+    monitor
+        A field of `EpochMetrics`; ``val_loss`` is minimised, the others are maximised.
+    patience
+        Epochs in a row without improvement before it says stop; None: never.
+    """
+
+    def __init__(self, monitor: Monitor, patience: int | None) -> None:
+        self._monitor: Monitor = monitor
+        self._patience = patience
+        self._best = math.inf
+        self._wait = 0
+
+    def improved(self, metrics: EpochMetrics) -> bool:
+        """Take an epoch in and tell whether it is the best so far."""
+        value: float = getattr(metrics, self._monitor)
+        value = value if self._monitor == "val_loss" else -value
+        if value < self._best:
+            self._best, self._wait = value, 0
+            return True
+        self._wait += 1
+        return False
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether patience has run out."""
+        return self._patience is not None and self._wait >= self._patience

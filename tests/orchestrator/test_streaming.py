@@ -1,0 +1,143 @@
+"""Streamed images are those in memory, whoever reads them and in whatever order."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import arrays, shuffle, streaming
+from orchestrator.arrays import Arrays
+from orchestrator.balance import POLICIES, BalanceConfig, draw, expected_counts
+from orchestrator.errors import InputError
+from orchestrator.images import hold, rebatch
+from orchestrator.prepare import Options, prepare
+from orchestrator.sources import open_source
+from orchestrator.splits import count_strata
+from orchestrator.store import Store
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Blocks of two rows of 6x6 pixels, windows of three blocks: a small store has several."""
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 2 * 6 * 6 * 3)
+    for module in (shuffle, streaming):
+        monkeypatch.setattr(module, "WINDOW_BLOCKS", 3)
+
+
+@pytest.fixture
+def faces(request, make_faces, tmp_path):
+    for name in ("small_windows", "small_chunks", "in_process"):
+        request.getfixturevalue(name)
+    source = open_source(str(make_faces(80)))
+    return prepare(source, tmp_path / "data", Options(image_size=6))
+
+
+def without_ray(images, order) -> Iterator[np.ndarray]:
+    for start, stop in streaming.window_bounds(images._blocks()[order]):
+        yield images.read(order[start:stop])
+
+
+def test_rows_are_read_in_the_order_asked_for(faces):
+    resident, streamed = faces.load("train"), faces.stream("train")
+    assert streamed.images.shape == resident.images.shape
+    for name in ("label", "gender", "rank", "filename", "identity", "block"):
+        assert np.array_equal(getattr(streamed, name), getattr(resident, name)), name
+    rng = np.random.default_rng(0)
+    for rows in (rng.permutation(48), np.arange(48), np.array([7, 7, 0, 47]), np.array([], int)):
+        assert np.array_equal(streamed.images.read(rows), resident.images[rows])
+    some = rng.permutation(48)[:20]
+    assert np.array_equal(streamed.images[some].read(np.arange(20)), resident.images[some])
+    both = streamed.images[some] + faces.stream("val").images
+    assert np.array_equal(both.read(np.arange(36))[20:], faces.load("val").images)
+
+
+def damage(faces):
+    """Change the pixels of one image on disk."""
+    shard = faces.path / faces.meta.shards["train"][0].file
+    image = faces.load("train").images[0].tobytes()
+    shard.write_bytes(shard.read_bytes().replace(image, bytes(len(image))))
+    return shard
+
+
+def test_a_damaged_block_is_named(faces):
+    shard = damage(faces)
+    with pytest.raises(InputError, match=rf"{shard.name}: damaged .*; prepare the data again"):
+        faces.stream("train").images.read(np.arange(4))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    policy=st.sampled_from(sorted(POLICIES)),
+    over=st.sampled_from(["gender", "gender_class"]),
+    workers=st.integers(1, 4),
+    batch=st.integers(1, 17),
+    seed=st.integers(0, 999),
+    epoch=st.integers(0, 3),
+    counts=st.tuples(*[st.integers(0, 40)] * 4),
+)
+def test_workers_share_an_epoch_whose_counts_are_those_stated(**case):
+    """Random tables: the workers' batches, put together, are the epoch's draw."""
+    config = BalanceConfig(policy=case["policy"], over=case["over"])
+    workers, batch, seed, epoch, counts = (
+        case[name] for name in ("workers", "batch", "seed", "epoch", "counts")
+    )
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(sum(counts))
+    gender = np.repeat(np.array([-1, -1, 1, 1], np.int8), counts)[shuffled]
+    label = np.repeat(np.array([0, 1, 0, 1], np.int8), counts)[shuffled]
+    rank = np.zeros(len(label), np.int32)
+    for stratum in range(4):
+        mine = np.flatnonzero((gender > 0) * 2 + label == stratum)
+        rank[mine] = rng.permutation(len(mine))
+    block = np.arange(len(label), dtype=np.int32) // 5
+    drawn = draw(config, gender, label, rank, epoch=epoch)
+    order = shuffle.epoch_order(drawn, block, np.random.default_rng([seed, epoch]))
+    images = np.arange(len(label), dtype=np.int64).view(np.uint8).reshape(-1, 2, 4, 1)
+    held = hold(images, torch.device("cpu"))
+    shares = []
+    for worker in range(workers):
+        mine = order[np.arange(len(order)) % batch % workers == worker]
+        got = [b.numpy().tobytes() for b in held.batches(mine, batch)]
+        shares.append(np.frombuffer(b"".join(got), np.int64))
+    together = np.sort(np.concatenate(shares))
+    assert np.array_equal(together, np.sort(drawn))
+    stated = expected_counts(config, count_strata(gender, label))
+    assert count_strata(gender[together], label[together]) == stated
+
+
+@given(sizes=st.lists(st.integers(0, 30), max_size=8), size=st.integers(1, 12))
+def test_rebatching_keeps_every_row_in_order(sizes, size):
+    rows = np.arange(sum(sizes), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    windows = np.split(rows, np.cumsum(sizes)[:-1]) if sizes else []
+    batches = list(rebatch(iter(windows), size))
+    assert np.array_equal(np.concatenate([rows[:0], *batches]), rows)
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert all(len(batch) for batch in batches)
+
+
+def test_resident_and_streamed_batches_are_the_same(faces, monkeypatch):
+    monkeypatch.setattr(streaming.StreamedImages, "windows", without_ray)
+    resident, streamed = faces.load("train"), faces.stream("train")
+    order = shuffle.epoch_order(np.arange(48), resident.block, np.random.default_rng(5))
+    ours, theirs = (
+        list(hold(arrays.images, torch.device("cpu")).batches(order, 7))
+        for arrays in (resident, streamed)
+    )
+    assert [len(batch) for batch in ours] == [7] * 6 + [6]
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_data_reads_the_windows_in_order(faces):
+    arrays: Arrays = Store.open(faces.path).stream("train")
+    order = shuffle.epoch_order(np.arange(48), arrays.block, np.random.default_rng(1))
+    windows = list(arrays.images.windows(order))
+    assert len(windows) > 3
+    assert np.array_equal(np.concatenate(windows), faces.load("train").images[order])
+    assert list(arrays.images.windows(order[:0])) == []
+    damage(faces)
+    with pytest.raises(InputError, match="damaged"):
+        list(arrays.images.windows(order))
