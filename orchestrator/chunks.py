@@ -17,16 +17,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from orchestrator.arrays import block_rows, image_column
 from orchestrator.decode import decode_into
 from orchestrator.files import (
     Anywhere,
     read_json,
-    read_many,
     remove_tree,
     write_json,
     write_text,
     writing,
 )
+from orchestrator.reading import read_many
 from orchestrator.sources.base import Drawing
 from orchestrator.splits import SPLITS
 from orchestrator.store import Shard, schema
@@ -102,7 +103,7 @@ def write_chunk(job: Job, chunk: int, rows: pa.Table) -> ChunkStatus:
     for code, name in enumerate(SPLITS):
         index = np.flatnonzero(kept & (split == code))
         if len(index):
-            column = _image_column(images[index])
+            column = image_column(images[index])
             table = rows.take(index).add_column(0, "image", column)
             shards[name] = _write_shard(job, f"{name}/part-{chunk:05}.parquet", table)
     dropped = [
@@ -222,12 +223,6 @@ def _decode_all(job: Job, rows: pa.Table) -> tuple[NDArray[np.uint8], list[str |
     return images, reasons
 
 
-def _image_column(images: NDArray[np.uint8]) -> pa.Array:
-    width = int(np.prod(images.shape[1:]))
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(images))]
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), buffers)
-
-
 def _write_shard(job: Job, file: str, table: pa.Table) -> Shard:
     columns = schema(job.image_size, job.fingerprint)
     small = [name for name in columns.names if name != "image"]
@@ -236,6 +231,7 @@ def _write_shard(job: Job, file: str, table: pa.Table) -> Shard:
         pq.write_table(
             table,
             sink,
+            row_group_size=block_rows(job.image_size),
             # Pixels as they are: no dictionary, no compression, and no minima and maxima of whole
             # images in the footer.
             compression={"image": "none", **dict.fromkeys(small, "zstd")},

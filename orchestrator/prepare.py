@@ -7,7 +7,6 @@ does not grow with the number of faces.
 
 import contextlib
 import csv
-import functools
 import itertools
 import signal
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import ray.data
 
@@ -44,10 +44,11 @@ from orchestrator.files import (
     refuse_existing,
     remove_tree,
     write_text,
+    writing,
 )
 from orchestrator.selection import Options, describe, fingerprint, select, without
 from orchestrator.sources.base import Source
-from orchestrator.store import Store
+from orchestrator.store import ATTRIBUTES, Store, attributes_schema
 
 __all__ = ["Options", "prepare", "refuse_taken", "work_folder"]
 
@@ -103,6 +104,7 @@ def prepare(
         if source.drawing is not None:
             source.drawing.finish(work / FACES, table["filename"].tolist())
         _write_dropped(work, dropped)
+        _write_attributes(job, source, table)
         meta = describe(source, options, table, statuses)
         write_text(work / "meta.json", meta.model_dump_json(indent=2) + "\n")
         Store.open(work)  # what does not pass for whole never gets its place
@@ -186,9 +188,20 @@ def _map_chunks(task: Task, job: Job, table: pd.DataFrame) -> Generator[ChunkSta
     rows = ray.put(pa.Table.from_pandas(table[COLUMNS], preserve_index=False))
     chunk, start, length = np.unique(table["chunk"], return_index=True, return_counts=True)
     pieces = pd.DataFrame({"chunk": chunk, "start": start, "length": length})
-    outcomes = (
+    # Actors, since each has its next chunk waiting: Ray Data looks for idle workers ten times a
+    # second, and tasks left a fifth of the cores' time unused. One iterator, since iterating the
+    # data set again would run it again.
+    outcomes = iter(
         ray.data.from_items(pieces.to_dict("records"), override_num_blocks=len(pieces))
-        .map_batches(functools.partial(_run_piece, task, job, [rows]), batch_size=1)
+        .map_batches(
+            _Worker,
+            fn_constructor_args=(task, job, [rows]),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                size=min(int(ray.cluster_resources()["CPU"]), len(pieces)),
+                max_tasks_in_flight_per_actor=2,
+            ),
+        )
         .iter_rows()
     )
     with _deferring_interrupts(job):
@@ -205,17 +218,21 @@ def _map_chunks(task: Task, job: Job, table: pd.DataFrame) -> Generator[ChunkSta
             let_go_on(job.work)
 
 
-def _run_piece(
-    task: Task, job: Job, rows: "list[ray.ObjectRef[pa.Table]]", piece: dict[str, Any]
-) -> dict[str, list[str]]:
-    chunk, start, length = (int(piece[name][0]) for name in ("chunk", "start", "length"))
-    try:
-        status = task(job, chunk, ray.get(rows[0]).slice(start, length))
-    except StoppedError:
-        return {"status": [""], "error": [""]}
-    except OSError as error:  # of the shards; images that cannot be read are dropped rows
-        return {"status": [""], "error": [error.strerror or str(error)]}
-    return {"status": [status.model_dump_json()], "error": [""]}
+class _Worker:
+    """A process that does chunks."""
+
+    def __init__(self, task: Task, job: Job, rows: "list[ray.ObjectRef[pa.Table]]") -> None:
+        self._task, self._job, self._rows = task, job, ray.get(rows[0])
+
+    def __call__(self, piece: dict[str, Any]) -> dict[str, list[str]]:
+        chunk, start, length = (int(piece[name][0]) for name in ("chunk", "start", "length"))
+        try:
+            status = self._task(self._job, chunk, self._rows.slice(start, length))
+        except StoppedError:
+            return {"status": [""], "error": [""]}
+        except OSError as error:  # of the shards; images that cannot be read are dropped rows
+            return {"status": [""], "error": [error.strerror or str(error)]}
+        return {"status": [status.model_dump_json()], "error": [""]}
 
 
 @contextlib.contextmanager
@@ -243,15 +260,16 @@ def _deferring_interrupts(job: Job) -> Iterator[None]:
 
 
 def _refuse_bad(statuses: Iterable[ChunkStatus], total: int, max_bad: float) -> None:
-    """Raise `InputError` as soon as more than `max_bad` of all rows are known to be bad."""
+    """Raise `InputError` as soon as more than `max_bad` of all rows are known to be bad, or all."""
     dropped = [row for status in statuses for row in status.dropped]
-    if len(dropped) > max_bad * total:
+    if len(dropped) > max_bad * total or len(dropped) == total:
         examples = ", ".join(f"{filename} ({reason})" for filename, reason in sorted(dropped)[:3])
         missing = all(reason == "no such file" for _, reason in dropped)
         mend = "give --images the folder they lie in" if missing else "mend them"
+        mend += ", or raise --max-bad" if len(dropped) < total else ""
         raise InputError(
             f"--max-bad {max_bad:g}: of {total} images at least {len(dropped)} cannot be read: "
-            f"{examples}{', …' if len(dropped) > 3 else ''}; {mend}, or raise --max-bad"
+            f"{examples}{', …' if len(dropped) > 3 else ''}; {mend}"
         )
 
 
@@ -261,3 +279,18 @@ def _write_dropped(work: Anywhere, dropped: Mapping[str, str]) -> None:
     writer.writerow(("filename", "reason"))
     writer.writerows(sorted(dropped.items()))
     write_text(work / "dropped.csv", text.getvalue())
+
+
+def _write_attributes(job: Job, source: Source, kept: pd.DataFrame) -> None:
+    """Write the attributes of the kept rows, in the order of the store: one split after another."""
+    path = job.work / ATTRIBUTES
+    if source.attributes is None:
+        path.unlink(missing_ok=True)  # an interrupted prepare may have left one
+        return
+    names = list(source.attributes.columns)
+    filenames = kept.sort_values("split", kind="stable")["filename"]
+    known = source.attributes.set_index(source.table["filename"]).loc[filenames]
+    columns = [pa.array(filenames, pa.string()), *(pa.array(known[name]) for name in names)]
+    table = pa.table(columns, schema=attributes_schema(names, job.fingerprint))
+    with writing(path) as sink:
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)

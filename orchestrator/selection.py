@@ -7,6 +7,7 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 
+from orchestrator.arrays import block_rows
 from orchestrator.chunks import ChunkStatus, chunk_rows
 from orchestrator.decode import DECODER, RESAMPLING
 from orchestrator.errors import InputError
@@ -86,10 +87,13 @@ def without(dropped: Container[str], table: pd.DataFrame, seed: int) -> pd.DataF
 
 def fingerprint(source: Source, options: Options) -> str:
     """Return a SHA-256 of all that decides the data set, save for the images' own bytes."""
-    parts = (
+    parts: tuple[object, ...] = (
         FORMAT_VERSION, source.name, source.fingerprint, options.image_size, RESAMPLING, DECODER,
         tuple(options.fractions), options.split_by, options.seed, options.limit,
     )  # fmt: skip
+    if source.attributes is not None:
+        values = np.packbits(source.attributes.to_numpy(dtype=np.bool_))
+        parts += (tuple(source.attributes.columns), sha256(values.tobytes()).hexdigest())
     return sha256(repr(parts).encode()).hexdigest()
 
 
@@ -112,6 +116,7 @@ def describe(
         fractions=options.fractions,
         split_by=options.split_by,
         limit=options.limit,
+        block_rows=block_rows(options.image_size),
         rows=len(table),
         dropped=sum(len(status.dropped) for status in statuses),
         counts=counts,
@@ -119,6 +124,7 @@ def describe(
             split: [status.shards[split] for status in statuses if split in status.shards]
             for split in SPLITS
         },
+        attributes=[] if source.attributes is None else list(source.attributes.columns),
     )
 
 

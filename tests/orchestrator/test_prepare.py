@@ -2,7 +2,8 @@ import csv
 import json
 import re
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -11,17 +12,20 @@ from typing import Any
 import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from orchestrator import chunks
 from orchestrator import prepare as module
+from orchestrator.arrays import Arrays
 from orchestrator.decode import decode
 from orchestrator.errors import InputError
 from orchestrator.prepare import Options, prepare, work_folder
-from orchestrator.sources import open_source
+from orchestrator.selection import fingerprint
+from orchestrator.sources import Source, open_source
 from orchestrator.splits import SPLITS, assign_splits, stratum_of
-from orchestrator.store import Arrays, Store, pixels
+from orchestrator.store import Store
 
 SMALL = Options(image_size=10)
 
@@ -96,11 +100,11 @@ class TestInProcess:
         options = Options(image_size=7, fractions=(0.5, 0.25, 0.25), seed=9, split_by="identity")
         prepared(make_faces(60), tmp_path / "data", options)
         meta = json.loads((tmp_path / "data" / "meta.json").read_text())
-        assert meta["format_version"] == 1
+        assert meta["format_version"] == 2
         assert (meta["image_size"], meta["seed"], meta["split_by"]) == (7, 9, "identity")
         assert meta["fractions"] == [0.5, 0.25, 0.25]
-        assert meta["resampling"] == "bilinear"
-        assert meta["decoder"].startswith("pillow ")
+        assert meta["resampling"] == "bilinear, antialiased"
+        assert meta["decoder"].startswith("simplejpeg ")
         total = sum(
             n for split in meta["counts"].values() for g in split.values() for n in g.values()
         )
@@ -175,6 +179,31 @@ class TestInProcess:
         assert "(no" in message
         assert message.endswith(", …; mend them, or raise --max-bad")
         assert sorted(tmp_path.iterdir()) == before
+
+    @pytest.mark.parametrize("max_bad", [0.05, 1.0])
+    def test_no_readable_image_leaves_nothing(
+        self, make_faces: Any, tmp_path: Path, max_bad: float
+    ) -> None:
+        manifest = make_faces(60)
+        for path in manifest.parent.glob("*.jpg"):
+            path.write_bytes(b"no image")
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(
+            InputError, match=r"of 60 images at least \d+ cannot be read: 00"
+        ) as all_:
+            prepared(manifest, tmp_path / "data", replace(SMALL, max_bad=max_bad))
+        assert "\n" not in str(all_.value)
+        assert str(all_.value).endswith("; mend them") == (max_bad == 1)
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_a_row_whose_image_is_not_in_the_folder_is_named(
+        self, make_faces: Any, tmp_path: Path
+    ) -> None:
+        manifest = make_faces(60)
+        (manifest.parent / "0007.jpg").unlink()
+        with pytest.raises(InputError, match=r": 0007\.jpg \(no such file\); give --images the"):
+            prepared(manifest, tmp_path / "data")
+        assert not work_folder(tmp_path / "data").exists()
 
     def test_images_that_lie_elsewhere(self, make_faces: Any, tmp_path: Path) -> None:
         source = open_source(str(make_faces(40)), images=str(tmp_path / "nowhere"))
@@ -353,6 +382,154 @@ class TestInProcess:
             assert np.array_equal(store.load(split).images, again.load(split).images)
 
 
+def known(manifest: Path, **attributes: Any) -> Source:
+    """The source of a manifest, with these attributes and no others."""
+    source = open_source(str(manifest))
+    rows = np.arange(len(source.table))
+    columns = attributes or {"hat": rows % 3 == 0, "beard": rows % 5 < 2}
+    return replace(source, attributes=pd.DataFrame(columns))
+
+
+@pytest.mark.usefixtures("in_process", "small_chunks")
+class TestAttributes:
+    def test_they_are_those_of_the_kept_rows(self, make_faces: Any, tmp_path: Path) -> None:
+        manifest = make_faces(80)
+        reasons = break_images(manifest.parent)
+        source = known(manifest)
+        store = prepare(source, tmp_path / "data", replace(SMALL, limit=70, max_bad=0.1))
+        attributes = store.attributes()
+        assert attributes is not None
+        assert store.meta.attributes == list(attributes.columns) == ["hat", "beard"]
+        assert attributes.to_numpy().dtype == np.bool_
+        names = np.concatenate([store.load(split).filename for split in SPLITS])
+        assert attributes.index.tolist() == list(names)
+        assert 64 < len(names) < 70
+        assert not set(names) & set(reasons)
+        by_name = source.attributes.set_axis(source.table["filename"])
+        assert np.array_equal(attributes.to_numpy(), by_name.loc[names].to_numpy())
+
+    def test_a_source_without_them_leaves_no_file(self, make_faces: Any, tmp_path: Path) -> None:
+        source = replace(open_source(str(make_faces(40))), attributes=None)
+        store = prepare(source, tmp_path / "data", SMALL)
+        assert store.attributes() is None
+        assert store.meta.attributes == []
+        assert "attributes.parquet" not in tree(tmp_path / "data")
+
+    def test_they_decide_the_data_set(self, make_faces: Any) -> None:
+        source = known(make_faces(40))
+        flipped = source.attributes.copy()
+        flipped.iloc[7, 1] ^= True
+        others = [
+            source,
+            replace(source, attributes=flipped),
+            replace(source, attributes=source.attributes.rename(columns={"hat": "cap"})),
+            replace(source, attributes=source.attributes[["hat"]]),
+            replace(source, attributes=None),
+        ]
+        assert len({fingerprint(other, SMALL) for other in others}) == len(others)
+        again = replace(source, attributes=source.attributes.copy())
+        assert fingerprint(again, SMALL) == fingerprint(source, SMALL)
+
+    @pytest.mark.parametrize("last", ["describe", "clear_state"])
+    def test_an_interrupted_prepare_writes_them_again(
+        self, make_faces: Any, tmp_path: Path, last: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = known(make_faces(40))
+        prepare(source, tmp_path / "whole", SMALL)
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, last, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(source, tmp_path / "data", SMALL)
+        written = work_folder(tmp_path / "data") / "attributes.parquet"
+        written.write_bytes(written.read_bytes()[:50])
+        prepare(source, tmp_path / "data", SMALL)
+        assert tree(tmp_path / "data") == tree(tmp_path / "whole")
+
+    def test_those_of_another_data_set_are_not_left(
+        self, make_faces: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = known(make_faces(40))
+        without = replace(source, attributes=None)
+        prepare(without, tmp_path / "whole", SMALL)
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "describe", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(source, tmp_path / "data", SMALL)
+        prepare(without, tmp_path / "data", SMALL)
+        assert tree(tmp_path / "data") == tree(tmp_path / "whole")
+
+    def test_on_an_object_store(self, make_faces: Any, tmp_path: Path) -> None:
+        source = known(make_faces(40))
+        local = prepare(source, tmp_path / "local", SMALL).attributes()
+        try:
+            remote = prepare(source, "memory://attributes/data", SMALL).attributes()
+        finally:
+            fsspec.filesystem("memory").rm("/attributes", recursive=True)
+        assert local is not None
+        assert local.equals(remote)
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            (lambda _: None, "this part of the data is missing; prepare the data again"),
+            (lambda whole: whole[:-100], r"damaged \(.*\); prepare the data again"),
+            (lambda _: b"", r"damaged \(.*\); prepare the data again"),
+        ],
+    )
+    def test_a_damaged_file_is_named(
+        self,
+        make_faces: Any,
+        tmp_path: Path,
+        damage: Callable[[bytes], bytes | None],
+        message: str,
+    ) -> None:
+        store = prepare(known(make_faces(40)), tmp_path / "data", SMALL)
+        path = tmp_path / "data" / "attributes.parquet"
+        whole = damage(path.read_bytes())
+        path.unlink()
+        if whole is not None:
+            path.write_bytes(whole)
+        with pytest.raises(InputError, match=message) as caught:
+            store.attributes()
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+    def test_a_flipped_bit_is_found(self, make_faces: Any, tmp_path: Path) -> None:
+        store = prepare(known(make_faces(40)), tmp_path / "data", SMALL)
+        path = tmp_path / "data" / "attributes.parquet"
+        whole = bytearray(path.read_bytes())
+        column = pq.read_metadata(path).row_group(0).column(1)
+        end = column.data_page_offset + column.total_compressed_size
+        whole[end - 2] ^= 1
+        path.write_bytes(whole)
+        with pytest.raises(InputError, match=r"attributes\.parquet: damaged .*CRC"):
+            store.attributes()
+
+    def test_a_file_of_another_data_set_is_named(self, make_faces: Any, tmp_path: Path) -> None:
+        manifest = make_faces(40)
+        ours = prepare(known(manifest), tmp_path / "data", SMALL)
+        path = tmp_path / "data" / "attributes.parquet"
+        table = pq.read_table(path)
+        prepare(known(manifest), tmp_path / "other", replace(SMALL, seed=1))
+        for foreign in (
+            pq.read_table(tmp_path / "other" / "attributes.parquet"),
+            table.slice(1),
+            table.drop_columns("hat"),
+            table.rename_columns(["filename", "cap", "beard"]),
+        ):
+            pq.write_table(foreign, path)
+            with pytest.raises(InputError, match=r"attributes\.parquet: belongs to another data"):
+                ours.attributes()
+
+
 def recording(written: list[int]) -> Callable[..., chunks.ChunkStatus]:
     def write_chunk(job: chunks.Job, chunk: int, rows: Any) -> chunks.ChunkStatus:
         written.append(chunk)
@@ -370,17 +547,7 @@ class TestOnRay:
         manifest = make_faces(60)
         break_images(manifest.parent)
         options = replace(SMALL, max_bad=0.1, split_by="identity")
-        store = prepared(manifest, tmp_path / "ray", options)
-        images = [
-            pixels(batch["image"])
-            for batch in store.dataset("train").iter_batches(
-                batch_format="pyarrow", batch_size=None
-            )
-        ]
-        total = np.concatenate(images).sum(axis=(1, 2, 3))
-        assert sorted(total) == sorted(store.load("train").images.sum(axis=(1, 2, 3)))
-        names = store.dataset("test", columns=["filename"]).take_all()
-        assert sorted(row["filename"] for row in names) == list(store.load("test").filename)
+        prepared(manifest, tmp_path / "ray", options)
         request.getfixturevalue("in_process")
         prepared(manifest, tmp_path / "alone", options)
         assert tree(tmp_path / "ray") == tree(tmp_path / "alone")
@@ -423,6 +590,39 @@ class TestOnRay:
             prepared(manifest, out)
         in_the_way.rmdir()
         assert prepared(manifest, out).meta.rows == 40
+
+    def test_a_disk_that_runs_full_is_named_and_what_is_done_is_kept(
+        self, make_faces: Any, tmp_path: Path, small_disk: Path
+    ) -> None:
+        source, options = known(make_faces(40)), Options(image_size=64)
+        prepare(source, tmp_path / "whole", options)
+        out = small_disk / "data"
+        full = re.escape(f"{out}.partial: No space left on device; mend that and run the same")
+        with pytest.raises(InputError, match=full) as caught:
+            prepare(source, out, options)
+        assert "\n" not in str(caught.value)
+        assert not out.exists()
+        with pytest.raises(InputError, match=r"data\.partial is an unfinished one"):
+            Store.open(out)
+        assert any((work_folder(out) / "state").glob("*.json"))
+        subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+        prepare(source, out, options)
+        assert tree(out) == tree(tmp_path / "whole")
+        assert list(small_disk.iterdir()) == [out]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB, which three chunks of 8 faces of 64 pixels fill."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs a file system of its own, and may not mount one ({error})")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.ray
