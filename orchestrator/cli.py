@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for add in (
         _add_prepare,
+        _add_inspect,
         _add_train,
         _add_sweep,
         _add_report,
@@ -76,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_prepare(commands: Any) -> None:
     parser = commands.add_parser("prepare", help="decode, split and store the faces of a source")
     parser.add_argument(
-        "source", help="a manifest (.csv, .parquet), a CelebA folder, or synthetic[:N]"
+        "source",
+        help="a manifest (.csv, .parquet), a CelebA folder, Parquet with the images in it (a file "
+        "or a folder), or synthetic[:N]",
     )
     parser.add_argument("--out", required=True, metavar="DATA", help="the data set to make")
     parser.add_argument("--image-size", type=int, default=80, help="pixels a side (80)")
@@ -93,14 +96,31 @@ def _add_prepare(commands: Any) -> None:
     parser.add_argument(
         "--max-bad", type=float, default=0.01, help="the share of unreadable images allowed (0.01)"
     )
-    parser.add_argument("--images", metavar="DIR", help="where a manifest's file names resolve")
+    parser.add_argument(
+        "--images", metavar="DIR|ZIP", help="the folder or .zip that a manifest's file names are in"
+    )
     parser.add_argument(
         "--label",
         default="Blond_Hair|Eyeglasses",
-        help="CelebA: the attributes that make class 1 (Blond_Hair|Eyeglasses)",
+        help="where there are attributes: the rule for class 1 (Blond_Hair|Eyeglasses)",
     )
-    parser.add_argument("--group", default="Male", help="CelebA: the attribute that is 1 for men")
+    parser.add_argument(
+        "--group", default="Male", help="where there are attributes: the rule for men (Male)"
+    )
     parser.set_defaults(command_name="prepare")
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect", help="show DATA: counts, drops, draws, the rule behind the class, a sheet"
+    )
+    parser.add_argument("target", metavar="DATA")
+    parser.add_argument(
+        "--sheet",
+        metavar="FILE.png",
+        help="where to draw faces of each gender and class (DATA/contact_sheet.png)",
+    )
+    parser.set_defaults(command_name="inspect")
 
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:

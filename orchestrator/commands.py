@@ -10,26 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from orchestrator.config import Config, resolve, with_overrides
+from orchestrator.arguments import about, begin, check_model, configure, open_data, resume
+from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import place, read_json, refuse_existing, remove_tree
 from orchestrator.interrupts import sigterm_interrupts
 from orchestrator.runs import Run
-from orchestrator.splits import SPLITS
 
 if TYPE_CHECKING:
-    from orchestrator.store import Arrays, Store
+    from orchestrator.store import Store
 
 DONE, FAILED = 0, 1
-SETTINGS = {
-    "workers": "workers",
-    "epochs": "train.epochs",
-    "space": "sweep.space",
-    "trials": "sweep.trials",
-    "objective": "sweep.objective",
-    "concurrent": "sweep.concurrent",
-}
-"""Options of `train` and `sweep` that are settings by another name."""
 
 
 def prepare(arguments: argparse.Namespace) -> int:
@@ -47,19 +38,21 @@ def train(arguments: argparse.Namespace) -> int:
     """Train one network."""
     from orchestrator import progress
     from orchestrator.display import Display
-    from orchestrator.trainer import check_workers, following, share, train_on_workers
+    from orchestrator.trainer import check_workers, following, train_on_workers
     from orchestrator.trial import Assignment
 
-    config = _configure(arguments, arguments.recipe)
-    store = _open_data(arguments.data)
-    _check_model(config, store)
-    run = Run.create(arguments.out, config, _about(store))
+    config = configure(arguments, arguments.recipe)
+    store = open_data(arguments.data)
+    check_model(config, store)
+    run = Run.create(arguments.out, config, about(store))
     assignment = Assignment(run.trial(config.recipe), config, {})
     with _unless_refused(run), _ray(run, workers=2) as terminal:
         check_workers(config)
+        shared = _share(store, config, terminal)
+        print(_describe_draw(config, store), file=terminal)
         begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
         with Display(run, terminal, begun) as display, following(assignment, display):
-            train_on_workers(assignment, share(_load(store)))
+            train_on_workers(assignment, shared)
     return _finish(run)
 
 
@@ -68,7 +61,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from orchestrator.display import how_to_resume
     from orchestrator.trainer import check_workers
 
-    run, config, store = _resume(arguments) if arguments.resume else _begin(arguments)
+    run, config, store = resume(arguments) if arguments.resume else begin(arguments)
     with _unless_refused(run), _ray(run, config.workers) as terminal:
         check_workers(config)
         done = _sweep(run, config, store, terminal)
@@ -111,6 +104,15 @@ def predict(arguments: argparse.Namespace) -> int:
     print(f"{len(images) - dropped:,} images labelled by trial {trial_id}: {out}")
     if dropped:
         print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)
+    return DONE
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Show what is in a data set."""
+    from orchestrator.inspection import inspect as inspect_store
+
+    sheet = place(arguments.sheet) if arguments.sheet else None
+    inspect_store(open_data(arguments.target), sys.stdout, sheet)
     return DONE
 
 
@@ -195,6 +197,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "sweep": sweep,
     "report": report,
     "predict": predict,
+    "inspect": inspect,
     "watch": watch,
     "dashboard": dashboard,
     "submit": submit,
@@ -204,61 +207,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": demo,
     "doctor": doctor,
 }
-
-
-def _begin(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
-    from search_spaces import get
-
-    config = _configure(arguments, "default")
-    get(config.sweep.space)  # a space that does not exist must leave no run behind
-    store = _open_data(arguments.data)
-    _check_model(config, store)
-    return Run.create(arguments.out, config, _about(store)), config, store
-
-
-def _resume(arguments: argparse.Namespace) -> tuple[Run, Config, "Store"]:
-    fixed = ("config", "set", "epochs", "workers", "space", "objective")
-    changed = [name for name in fixed if getattr(arguments, name) not in (None, [])]
-    if changed:
-        raise InputError(
-            f"--{changed[0]} cannot change with --resume (only --trials and --concurrent can); "
-            "start a new run with another --out"
-        )
-    run = Run.open(arguments.out)
-    store = _open_data(arguments.data or run.data["path"])
-    if store.meta.fingerprint != run.data["fingerprint"]:
-        raise InputError(
-            f"--data {store.path}: not the data that {arguments.out} was begun with "
-            f"({run.data['path']}); give that, or start a new run with another --out"
-        )
-    config = with_overrides(run.config, _settings(arguments))
-    done = len(run.ended())
-    if config.sweep.trials < done:
-        raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")
-    run.record(config, _about(store))
-    return run, config, store
-
-
-def _configure(arguments: argparse.Namespace, recipe: str) -> Config:
-    file = place(arguments.config) if arguments.config else None
-    config = resolve(recipe, file, arguments.set, _settings(arguments))
-    if config.model.weights:  # workers have another working directory
-        weights = str(place(config.model.weights))
-        config = with_overrides(config, {"model.weights": weights})
-    return config
-
-
-def _check_model(config: Config, store: "Store") -> None:
-    """Find here, not in a worker, that a model or its weights cannot be had."""
-    import models
-
-    models.build(config.model, store.meta.image_size)
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options given that are settings by another name, by their keys."""
-    given = {key: getattr(arguments, name, None) for name, key in SETTINGS.items()}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _prepare(arguments: argparse.Namespace) -> "Store":
@@ -289,6 +237,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
 
 
 def _fractions(text: str) -> tuple[float, float, float]:
+    """Read the option ``--split``."""
     try:
         train, val, test = (float(part) for part in text.split(","))
     except ValueError:
@@ -319,10 +268,11 @@ def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
     from orchestrator.sweep import sweep as run_trials
     from search_spaces import get
 
-    begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
     try:
+        shared = _share(store, config, terminal)
+        begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
         with Display(run, terminal, begun) as display:
-            return run_trials(run, config, get(config.sweep.space), _load(store), display)
+            return run_trials(run, config, get(config.sweep.space), shared, display)
     except KeyboardInterrupt:  # before or after the trials; the sweep itself ends on it in peace
         return False
 
@@ -369,23 +319,27 @@ def _ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
             yield terminal
 
 
-def _open_data(data: str | None) -> "Store":
-    from orchestrator.store import Store
+def _share(store: "Store", config: Config, terminal: TextIO) -> Any:
+    """Make the data ready for the trials, and say where its pixels are kept."""
+    from orchestrator.trainer import share
 
-    if not data:
-        raise InputError("--data is missing; give a data set that fairfront prepare made")
-    return Store.open(data)
-
-
-def _load(store: "Store") -> dict[str, "Arrays"]:
-    return {split: store.load(split) for split in SPLITS}
+    shared, placement = share(store, config.data)
+    print(placement, file=terminal)
+    return shared
 
 
-def _about(store: "Store") -> dict[str, Any]:
-    meta = store.meta
-    return {
-        "path": str(store.path),
-        "fingerprint": meta.fingerprint,
-        "image_size": meta.image_size,
-        "counts": meta.counts,
-    }
+def _describe_draw(config: Config, store: "Store") -> str:
+    """Say how many faces of each kind an epoch draws."""
+    from orchestrator.balance import expected_counts
+    from orchestrator.splits import GENDERS
+
+    counts = store.meta.counts["train"]
+    drawn = expected_counts(
+        config.balance,
+        {(code, c): counts[name][str(c)] for name, code in GENDERS.items() for c in (0, 1)},
+    )
+    kinds = "; ".join(
+        f"{name} {drawn[code, 0]:,} of class 0, {drawn[code, 1]:,} of class 1"
+        for name, code in GENDERS.items()
+    )
+    return f"balance {config.balance.policy}: {sum(drawn.values()):,} faces an epoch; {kinds}"

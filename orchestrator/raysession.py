@@ -26,7 +26,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-WORKER_LOGS = ("worker-*.out", "worker-*.err", "raylet.err", "ray-data/*.log", "train/*.log")
+WORKER_LOGS = ("worker-*.out", "worker-*.err", "raylet.err", "ray-data/ray-data.log", "train/*.log")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.config import Config, with_overrides, with_recipe
+from orchestrator.errors import InputError
 from orchestrator.progress import BASELINES
 from orchestrator.runs import Run
 from orchestrator.trial import Assignment
@@ -56,6 +57,17 @@ def _sampler(config: Config, told: int) -> optuna.samplers.BaseSampler:
         group=True,  # alpha and tau exist only in some trials
         constant_liar=True,  # trials that run at the same time must not repeat each other
     )
+
+
+def check_space(space: Space, config: Config) -> None:
+    """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=config.seed)).ask()
+    if with_overrides(config, space.suggest(trial)).data != config.data:
+        raise InputError(
+            f"--space {config.sweep.space}: it varies data.*, but all trials share one copy of the "
+            "data; give such settings with --set"
+        )
 
 
 class StudySearch(Searcher):

@@ -51,7 +51,8 @@ def _cells(test: Mapping[str, Any]) -> list[str]:
 
 def _settings(best: Mapping[str, Any]) -> list[str]:
     shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in best["params"].items()}
-    lines = ["Best: " + "  ".join(f"{name}={value}" for name, value in shown.items())]
+    settings = "  ".join(f"{name}={value}" for name, value in shown.items())
+    lines = [f"Best: {settings}"] if settings else []
     change = best["change_vs_plain"]
     if change and best["recipe"] != "plain":
         lines.append(

@@ -1,0 +1,95 @@
+"""From parsed arguments to what they name: the options, the configuration, the data and the run."""
+
+import argparse
+from typing import Any
+
+import models
+from orchestrator.config import Config, resolve, with_overrides
+from orchestrator.errors import InputError
+from orchestrator.files import place
+from orchestrator.runs import Run
+from orchestrator.store import Store
+from orchestrator.study import check_space
+from search_spaces import get
+
+SETTINGS = {
+    "workers": "workers",
+    "epochs": "train.epochs",
+    "space": "sweep.space",
+    "trials": "sweep.trials",
+    "objective": "sweep.objective",
+    "concurrent": "sweep.concurrent",
+}
+"""Options of `train` and `sweep` that are settings by another name."""
+
+
+def begin(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
+    """Make the run of a new sweep."""
+    config = configure(arguments, "default")
+    check_space(get(config.sweep.space), config)  # one that is wrong must leave no run behind
+    store = open_data(arguments.data)
+    check_model(config, store)
+    return Run.create(arguments.out, config, about(store)), config, store
+
+
+def resume(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
+    """Open the run of a sweep that goes on; `InputError` for what cannot change."""
+    fixed = ("config", "set", "epochs", "workers", "space", "objective")
+    changed = [name for name in fixed if getattr(arguments, name) not in (None, [])]
+    if changed:
+        raise InputError(
+            f"--{changed[0]} cannot change with --resume (only --trials and --concurrent can); "
+            "start a new run with another --out"
+        )
+    run = Run.open(arguments.out)
+    store = open_data(arguments.data or run.data["path"])
+    if store.meta.fingerprint != run.data["fingerprint"]:
+        raise InputError(
+            f"--data {store.path}: not the data that {arguments.out} was begun with "
+            f"({run.data['path']}); give that, or start a new run with another --out"
+        )
+    config = with_overrides(run.config, settings(arguments))
+    done = len(run.ended())
+    if config.sweep.trials < done:
+        raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")
+    run.record(config, about(store))
+    return run, config, store
+
+
+def configure(arguments: argparse.Namespace, recipe: str) -> Config:
+    """Build the configuration from a recipe, the file, the settings and the options."""
+    file = place(arguments.config) if arguments.config else None
+    config = resolve(recipe, file, arguments.set, settings(arguments))
+    if config.model.weights:  # workers have another working directory
+        weights = str(place(config.model.weights))
+        config = with_overrides(config, {"model.weights": weights})
+    return config
+
+
+def check_model(config: Config, store: Store) -> None:
+    """Find here, not in a worker, that a model or its weights cannot be had."""
+    models.build(config.model, store.meta.image_size)
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options given that are settings by another name, by their keys."""
+    given = {key: getattr(arguments, name, None) for name, key in SETTINGS.items()}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def open_data(data: str | None) -> Store:
+    """Open a data set; without one `InputError` asks for it."""
+    if not data:
+        raise InputError("--data is missing; give a data set that fairfront prepare made")
+    return Store.open(data)
+
+
+def about(store: Store) -> dict[str, Any]:
+    """Return what a run records of its data."""
+    meta = store.meta
+    return {
+        "path": str(store.path),
+        "fingerprint": meta.fingerprint,
+        "image_size": meta.image_size,
+        "counts": meta.counts,
+    }
