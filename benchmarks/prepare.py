@@ -96,7 +96,7 @@ def decode_chunk(paths: list[str]) -> int:
 
 def run_pool(paths: list[str], cpus: int) -> Timing:
     """Decode all files in a bare pool of processes."""
-    size = chunk_rows(len(paths))
+    size = chunk_rows(len(paths), SIZE)
     chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     begun, done, marks = time.perf_counter(), 0, []
     with SPAWN.Pool(cpus) as pool:

@@ -5,47 +5,54 @@ the same bytes everywhere. What became of it is written last, and marks it done:
 
     WORK/<split>/part-00007.parquet    its rows of each split that has any
     WORK/state/00007.json              `ChunkStatus`
+    WORK/state/tries-TOKEN-00007       while a process is at work on it; `counting_tries`
+    WORK/state/stop-TOKEN              `stop`
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from orchestrator.arrays import block_rows, image_column
 from orchestrator.decode import decode_into
-from orchestrator.files import (
-    Anywhere,
-    read_json,
-    remove_tree,
-    write_json,
-    write_text,
-    writing,
-)
+from orchestrator.files import Anywhere, write_text, writing
+from orchestrator.meta import Shard
 from orchestrator.reading import read_many
 from orchestrator.sources.base import Drawing
 from orchestrator.splits import SPLITS
-from orchestrator.store import Shard, schema
+from orchestrator.store import schema
 from orchestrator.strict import Strict
 
 STATE, FACES = "state", "faces"
-UNFINISHED, STOP = "unfinished.json", "stop"
 PIECE_ROWS = 128
 """Rows decoded between two looks at whether to stop."""
+CHUNK_BYTES = 2**26
+"""The most pixels that a process holds at a time; it copies them once."""
+MAX_TRIES = 3
+"""Processes that may die of a chunk."""
 
 
-def chunk_rows(rows: int) -> int:
-    """Return how many rows make a chunk, of so many in all: a few seconds' work for one core.
+def chunk_rows(rows: int, image_size: int) -> int:
+    """Return how many rows make a chunk: a few seconds' work for one core, in little memory.
 
     2,048 faces of 80 pixels are shards of 24 and 8 MB; fewer faces still make 16 chunks, for the
     cores to share and the progress to move.
+
+    Parameters
+    ----------
+    rows
+        Of all chunks.
+    image_size
+        Pixels a side.
     """
-    return min(2048, max(64, -(-rows // 16)))
+    return min(2048, max(64, -(-rows // 16)), CHUNK_BYTES // (3 * image_size**2))
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,16 @@ class Job:
     fingerprint: str
     drawing: Drawing | None = None
     """Makes the images, where the source has none, in the folder `FACES` of `work`."""
+    token: str = ""
+    """Tells these tasks from those of another call, which may still be dying in the same folder."""
 
 
 class StoppedError(Exception):
     """The chunk was left undone, since `stop` had been called."""
+
+
+class CrashedError(Exception):
+    """Every process that was at work on the chunk has died."""
 
 
 class ChunkStatus(Strict):
@@ -79,6 +92,9 @@ class ChunkStatus(Strict):
 def write_chunk(job: Job, chunk: int, rows: pa.Table) -> ChunkStatus:
     """Decode a chunk's images and write its shards.
 
+    Of a chunk that is done already only the dropped rows are read again, and all of it is done
+    anew unless they are dropped again.
+
     Parameters
     ----------
     job
@@ -93,9 +109,14 @@ def write_chunk(job: Job, chunk: int, rows: pa.Table) -> ChunkStatus:
     ------
     StoppedError
         `stop` was called.
+    ReadingError
+        The place of the images failed. (An image that cannot be read is a dropped row instead.)
     OSError
-        The shards cannot be written. (An image that cannot be read is a dropped row instead.)
+        The shards cannot be written.
     """
+    before = finished_chunk(job.work, chunk)
+    if before is not None and _drop_again(job, rows, before.dropped):
+        return before
     images, reasons = _decode_all(job, rows)
     kept = np.array([reason is None for reason in reasons])
     split = rows["split"].to_numpy()
@@ -106,11 +127,7 @@ def write_chunk(job: Job, chunk: int, rows: pa.Table) -> ChunkStatus:
             column = image_column(images[index])
             table = rows.take(index).add_column(0, "image", column)
             shards[name] = _write_shard(job, f"{name}/part-{chunk:05}.parquet", table)
-    dropped = [
-        (filename, reason)
-        for filename, reason in zip(rows["filename"].to_pylist(), reasons, strict=True)
-        if reason is not None
-    ]
+    dropped = _dropped(rows, reasons)
     status = ChunkStatus(chunk=chunk, rows=len(rows), shards=shards, dropped=dropped)
     write_text(_state_path(job.work, chunk), status.model_dump_json() + "\n")
     return status
@@ -141,6 +158,8 @@ def rerank_chunk(job: Job, chunk: int, rows: pa.Table) -> ChunkStatus:
                 continue
             image = parquet.read(columns=["image"])["image"]
         shards[name] = _write_shard(job, shard.file, ours.add_column(0, "image", image))
+    if shards == status.shards:
+        return status
     status = status.model_copy(update={"shards": shards})
     write_text(_state_path(job.work, chunk), status.model_dump_json() + "\n")
     return status
@@ -157,55 +176,56 @@ def finished_chunk(work: Anywhere, chunk: int) -> ChunkStatus | None:
     return status if sizes == [shard.bytes for shard in status.shards.values()] else None
 
 
-def resume_or_clear(job: Job, paths: Sequence[str]) -> None:
-    """Leave in the folder what an interrupted `prepare` of the same data set had done, and no more.
+def stop(job: Job) -> None:
+    """Make the tasks of this job end at once, on whatever node."""
+    _stop_path(job).write_bytes(b"")
 
-    Parameters
-    ----------
-    job
-        The `prepare` that begins.
-    paths
-        Where the images of all its rows lie: elsewhere others may be missing.
+
+@contextmanager
+def counting_tries(job: Job, chunk: int, rows: pa.Table) -> Iterator[None]:
+    """Count the processes that die at work on a chunk, in a file that any other end takes away.
+
+    Ray starts another in place of one that dies, and that without end.
+
+    Raises
+    ------
+    CrashedError
+        `MAX_TRIES` have died.
     """
-    work = job.work
-    mark = {
-        "fingerprint": job.fingerprint,
-        "chunk_rows": chunk_rows(len(paths)),
-        "paths": sha256("\n".join(paths).encode()).hexdigest(),
-    }
-    if not (work / UNFINISHED).exists() or read_json(work / UNFINISHED) != mark:
-        for name in (*SPLITS, STATE, FACES):
-            remove_tree(work / name)
-    for name in (*SPLITS, STATE):
-        (work / name).mkdir(parents=True, exist_ok=True)
-    let_go_on(work)
-    write_json(work / UNFINISHED, mark)
-
-
-def stop(work: Anywhere) -> None:
-    """Make the tasks at work in this folder, on whatever node, end at once."""
-    (work / STOP).write_bytes(b"")
-
-
-def let_go_on(work: Anywhere) -> None:
-    """Take `stop` back, for the tasks to come."""
-    (work / STOP).unlink(missing_ok=True)
-
-
-def clear_state(work: Anywhere) -> None:
-    """Take out of a whole data set what only its making needed."""
-    remove_tree(work / STATE)
-    (work / UNFINISHED).unlink()
-
-
-def is_unfinished(work: Anywhere) -> bool:
-    """Tell whether a data set lies here that is not whole yet."""
-    return (work / UNFINISHED).exists() and not (work / "meta.json").exists()
+    path = job.work / STATE / f"tries-{job.token}-{chunk:05}"
+    tries = len(path.read_bytes()) if path.exists() else 0
+    if tries >= MAX_TRIES:
+        first, last = (rows["path"][row].as_py() for row in (0, -1))
+        raise CrashedError(
+            f"{MAX_TRIES} processes died at work on the images from {first} to {last}, perhaps "
+            "because memory ran out, or of one of these images"
+        )
+    path.write_bytes(b"." * (tries + 1))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _heed_stop(job: Job) -> None:
-    if (job.work / STOP).exists():
+    if _stop_path(job).exists():
         raise StoppedError
+
+
+def _stop_path(job: Job) -> Anywhere:
+    return job.work / STATE / f"stop-{job.token}"
+
+
+def _drop_again(job: Job, rows: pa.Table, dropped: list[tuple[str, str]]) -> bool:
+    """Tell whether the images that could not be read before still cannot, for the same reasons."""
+    names = pa.array([filename for filename, _ in dropped], pa.string())
+    again = rows.filter(pc.is_in(rows["filename"], names))
+    return _dropped(again, _decode_all(job, again)[1]) == dropped
+
+
+def _dropped(rows: pa.Table, reasons: Sequence[str | None]) -> list[tuple[str, str]]:
+    filenames = rows["filename"].to_pylist()
+    return [(n, reason) for n, reason in zip(filenames, reasons, strict=True) if reason is not None]
 
 
 def _decode_all(job: Job, rows: pa.Table) -> tuple[NDArray[np.uint8], list[str | None]]:

@@ -8,55 +8,37 @@ does not grow with the number of faces.
 import contextlib
 import csv
 import itertools
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
-import ray.data
 
-from orchestrator.chunks import (
-    FACES,
-    ChunkStatus,
-    Job,
-    StoppedError,
-    clear_state,
-    finished_chunk,
-    is_unfinished,
-    let_go_on,
-    rerank_chunk,
-    resume_or_clear,
-    stop,
-    write_chunk,
-)
-from orchestrator.errors import InputError
-from orchestrator.files import (
-    Anywhere,
-    is_local,
-    place,
-    refuse_existing,
-    remove_tree,
-    write_text,
-    writing,
-)
+from orchestrator.chunks import FACES, ChunkStatus, Job, finished_chunk, rerank_chunk, write_chunk
+from orchestrator.errors import InputError, ReadingError
+from orchestrator.files import Anywhere, place, remove_tree, write_text, writing
+from orchestrator.pool import map_chunks
 from orchestrator.selection import Options, describe, fingerprint, select, without
 from orchestrator.sources.base import Source
 from orchestrator.store import ATTRIBUTES, Store, attributes_schema
+from orchestrator.unfinished import (
+    META,
+    KeptError,
+    claimed,
+    clear_state,
+    is_published,
+    mark_of,
+    refuse_taken,
+    resume_or_clear,
+    work_folder,
+)
 
 __all__ = ["Options", "prepare", "refuse_taken", "work_folder"]
 
 Progress = Callable[[int, int], None]
 """Told the rows done so far and the rows in all."""
-Task = Callable[[Job, int, pa.Table], ChunkStatus]
-
-COLUMNS = ["filename", "path", "label", "gender", "identity", "rank", "split", "chunk"]
 
 
 def prepare(
@@ -94,169 +76,94 @@ def prepare(
     table = select(source.table, options)
     work = work_folder(out)
     job = Job(work, options.image_size, fingerprint(source, options), source.drawing)
-    with _clearing_up(work):
-        resume_or_clear(job, table["path"].tolist())
-        statuses = _write_chunks(job, table, options.max_bad, on_progress)
-        dropped = dict(row for status in statuses for row in status.dropped)
-        if dropped:
-            table = without(dropped, table, options.seed)
-            statuses = _rerank_chunks(job, table, statuses)
-        if source.drawing is not None:
-            source.drawing.finish(work / FACES, table["filename"].tolist())
-        _write_dropped(work, dropped)
-        _write_attributes(job, source, table)
-        meta = describe(source, options, table, statuses)
-        write_text(work / "meta.json", meta.model_dump_json(indent=2) + "\n")
-        Store.open(work)  # what does not pass for whole never gets its place
-        clear_state(work)
-        if isinstance(work, Path) and isinstance(out, Path):
-            work.replace(out)
+    mark = mark_of(job, table["path"].tolist())
+    with _keeping(work):
+        if not is_published(out, mark):
+            with claimed(work), _clearing_up(work):
+                resume_or_clear(work, mark)
+                _make(job, source, table, options, on_progress)
+                if isinstance(work, Path) and isinstance(out, Path):
+                    work.replace(out)
+        # Once it has its place, or a kill in between would cost all that is done.
+        clear_state(out)
     return Store.open(out)
 
 
-def work_folder(out: Anywhere) -> Anywhere:
-    """Return where a data set lies until it is whole: beside `out`, and renamed when done.
-
-    Object stores cannot rename a folder; there it is `out`, and ``meta.json`` makes it whole.
-    """
-    return out.with_name(out.name + ".partial") if is_local(out) else out
-
-
-def refuse_taken(out: Anywhere) -> None:
-    """Raise `InputError` when `out` is taken; an unfinished data set of ours is no hindrance."""
-    if not is_unfinished(out):
-        refuse_existing(out, "a data set")
-
-
-class _UnwritableError(InputError):
-    """The disk is full, or the like; what is done so far is kept until the user has made room."""
-
-    def __init__(self, work: Anywhere, reason: str) -> None:
-        super().__init__(
-            f"{work}: {reason}; mend that and run the same command again: it goes on from here"
-        )
+@contextlib.contextmanager
+def _keeping(work: Anywhere) -> Iterator[None]:
+    """Put into a line what failed beside the input; what is done is kept until it is mended."""
+    try:
+        yield
+    except ReadingError as error:
+        raise KeptError(str(error)) from None
+    except OSError as error:
+        raise KeptError(f"{work}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
 def _clearing_up(work: Anywhere) -> Iterator[None]:
-    """Leave nothing behind when the input is at fault, and all that is done when the disk is."""
+    """Leave nothing behind when the input is at fault."""
     try:
         yield
-    except _UnwritableError:
+    except KeptError:
         raise
     except InputError:
         remove_tree(work)
         raise
-    except OSError as error:
-        raise _UnwritableError(work, error.strerror or str(error)) from None
+
+
+def _make(
+    job: Job, source: Source, table: pd.DataFrame, options: Options, on_progress: Progress
+) -> None:
+    """Make the data set in the folder of the job, ``meta.json`` last."""
+    statuses, taken_over = _write_chunks(job, table, options.max_bad, on_progress)
+    dropped = dict(row for status in statuses for row in status.dropped)
+    if dropped:
+        table = without(dropped, table, options.seed)
+    # A call that was interrupted may have closed gaps that are no more.
+    doubtful = table if dropped else table[table["chunk"].isin(taken_over)]
+    statuses = _rerank_chunks(job, doubtful, statuses)
+    if source.drawing is not None:
+        source.drawing.finish(job.work / FACES, table["filename"].tolist())
+    _write_dropped(job.work, dropped)
+    _write_attributes(job, source, table)
+    meta = describe(source, options, table, statuses)
+    write_text(job.work / META, meta.model_dump_json(indent=2) + "\n")
+    Store.open(job.work)  # what does not pass for whole never gets its place
 
 
 def _write_chunks(
     job: Job, table: pd.DataFrame, max_bad: float, on_progress: Progress
-) -> list[ChunkStatus]:
-    """Decode every chunk that is not done yet; return what became of each, in order."""
+) -> tuple[list[ChunkStatus], set[int]]:
+    """Decode every chunk that is not done yet.
+
+    Returns
+    -------
+    list of ChunkStatus
+        What became of each, in order.
+    set of int
+        Those that were done already. One with dropped rows is not: `write_chunk` looks at it again.
+    """
     chunks = range(int(table["chunk"].iloc[-1]) + 1)
-    statuses = {i: status for i in chunks if (status := finished_chunk(job.work, i))}
-    todo = table[~table["chunk"].isin(statuses)]
-    with contextlib.closing(_map_chunks(write_chunk, job, todo)) as finished:
+    before = {i: status for i in chunks if (status := finished_chunk(job.work, i))}
+    statuses = {i: status for i, status in before.items() if not status.dropped}
+    taken_over = set(statuses)
+    todo = table[~table["chunk"].isin(taken_over)]
+    with contextlib.closing(map_chunks(write_chunk, job, todo)) as finished:
         for status in itertools.chain([None], finished):
             if status is not None:
                 statuses[status.chunk] = status
             _refuse_bad(statuses.values(), len(table), max_bad)
             on_progress(sum(status.rows for status in statuses.values()), len(table))
-    return [statuses[chunk] for chunk in chunks]
+    return [statuses[chunk] for chunk in chunks], taken_over
 
 
 def _rerank_chunks(
     job: Job, kept: pd.DataFrame, statuses: Sequence[ChunkStatus]
 ) -> list[ChunkStatus]:
-    """Close the gaps that dropped rows left in the ranks; return the chunks, in order."""
-    reranked = {status.chunk: status for status in _map_chunks(rerank_chunk, job, kept)}
+    """Give rows the ranks in `kept`, without gaps for dropped ones; return the chunks, in order."""
+    reranked = {status.chunk: status for status in map_chunks(rerank_chunk, job, kept)}
     return [reranked.get(status.chunk, status) for status in statuses]
-
-
-def _map_chunks(task: Task, job: Job, table: pd.DataFrame) -> Generator[ChunkStatus]:
-    """Run a task on every chunk in `table`, and give the outcomes as they come.
-
-    NOTE: However it ends, the execution runs dry, with tasks that stop at once. Ray Data kills the
-    tasks of an execution that is broken off, and where one is just being assigned Ray then aborts
-    this whole process (2.60: "Check failed: it != submissible_tasks_.end()").
-    """
-    if table.empty:
-        return
-    # Shared by all tasks: a node gets it once, and a task slices it in place.
-    rows = ray.put(pa.Table.from_pandas(table[COLUMNS], preserve_index=False))
-    chunk, start, length = np.unique(table["chunk"], return_index=True, return_counts=True)
-    pieces = pd.DataFrame({"chunk": chunk, "start": start, "length": length})
-    # Actors, since each has its next chunk waiting: Ray Data looks for idle workers ten times a
-    # second, and tasks left a fifth of the cores' time unused. One iterator, since iterating the
-    # data set again would run it again.
-    outcomes = iter(
-        ray.data.from_items(pieces.to_dict("records"), override_num_blocks=len(pieces))
-        .map_batches(
-            _Worker,
-            fn_constructor_args=(task, job, [rows]),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(
-                size=min(int(ray.cluster_resources()["CPU"]), len(pieces)),
-                max_tasks_in_flight_per_actor=2,
-            ),
-        )
-        .iter_rows()
-    )
-    with _deferring_interrupts(job):
-        try:
-            for outcome in outcomes:
-                if outcome["error"]:
-                    raise _UnwritableError(job.work, outcome["error"])
-                if outcome["status"]:
-                    yield ChunkStatus.model_validate_json(outcome["status"])
-        finally:
-            stop(job.work)
-            for _ in outcomes:
-                pass
-            let_go_on(job.work)
-
-
-class _Worker:
-    """A process that does chunks."""
-
-    def __init__(self, task: Task, job: Job, rows: "list[ray.ObjectRef[pa.Table]]") -> None:
-        self._task, self._job, self._rows = task, job, ray.get(rows[0])
-
-    def __call__(self, piece: dict[str, Any]) -> dict[str, list[str]]:
-        chunk, start, length = (int(piece[name][0]) for name in ("chunk", "start", "length"))
-        try:
-            status = self._task(self._job, chunk, self._rows.slice(start, length))
-        except StoppedError:
-            return {"status": [""], "error": [""]}
-        except OSError as error:  # of the shards; images that cannot be read are dropped rows
-            return {"status": [""], "error": [error.strerror or str(error)]}
-        return {"status": [status.model_dump_json()], "error": [""]}
-
-
-@contextlib.contextmanager
-def _deferring_interrupts(job: Job) -> Iterator[None]:
-    """Stop the tasks at the first Ctrl-C, and raise it once they have; a second acts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    interrupted = False
-
-    def on_interrupt(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signal.SIGINT, before)
-        stop(job.work)
-
-    signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupted:
-        raise KeyboardInterrupt
 
 
 def _refuse_bad(statuses: Iterable[ChunkStatus], total: int, max_bad: float) -> None:

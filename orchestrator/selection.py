@@ -11,6 +11,7 @@ from orchestrator.arrays import block_rows
 from orchestrator.chunks import ChunkStatus, chunk_rows
 from orchestrator.decode import DECODER, RESAMPLING
 from orchestrator.errors import InputError
+from orchestrator.meta import FORMAT_VERSION, Meta, named_counts
 from orchestrator.sources.base import Source
 from orchestrator.splits import (
     SPLITS,
@@ -21,7 +22,6 @@ from orchestrator.splits import (
     choose,
     permutation_keys,
 )
-from orchestrator.store import FORMAT_VERSION, Meta, named_counts
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def select(table: pd.DataFrame, options: Options) -> pd.DataFrame:
     """
     table = table.iloc[choose(table, options.limit, options.seed)].reset_index(drop=True)
     splits = assign_splits(table, options.fractions, options.split_by, options.seed)
-    chunk = np.arange(len(table)) // chunk_rows(len(table))
+    chunk = np.arange(len(table)) // chunk_rows(len(table), options.image_size)
     return _with_ranks(table.assign(split=splits, chunk=chunk), options.seed)
 
 

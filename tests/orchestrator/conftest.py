@@ -61,18 +61,18 @@ def make_faces(tmp_path: Path) -> MakeFaces:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 8 rows, so that a small source has several."""
-    for module in ("chunks", "selection"):
-        monkeypatch.setattr(f"orchestrator.{module}.chunk_rows", lambda _rows: 8)
+    for module in ("unfinished", "selection"):
+        monkeypatch.setattr(f"orchestrator.{module}.chunk_rows", lambda _rows, _size: 8)
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks done one after the other in this process, the last one first, instead of by Ray."""
-    from orchestrator import prepare
+    from orchestrator import pool, prepare
 
-    def map_chunks(task: prepare.Task, job: Any, table: pd.DataFrame) -> Iterator[Any]:
+    def map_chunks(task: pool.Task, job: Any, table: pd.DataFrame) -> Iterator[Any]:
         for chunk in sorted(table["chunk"].unique(), reverse=True):
             rows = table[table["chunk"] == chunk]
             yield task(job, int(chunk), pa.Table.from_pandas(rows, preserve_index=False))
 
-    monkeypatch.setattr(prepare, "_map_chunks", map_chunks)
+    monkeypatch.setattr(prepare, "map_chunks", map_chunks)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,16 +7,17 @@ import pytest
 
 from orchestrator.chunks import (
     ChunkStatus,
+    CrashedError,
     Job,
     StoppedError,
     chunk_rows,
+    counting_tries,
     finished_chunk,
     rerank_chunk,
-    resume_or_clear,
     stop,
     write_chunk,
 )
-from orchestrator.store import Shard
+from orchestrator.meta import Shard
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,14 @@ from orchestrator.store import Shard
     [(1, 64), (400, 64), (4_000, 250), (10_000, 625), (40_000, 2048), (192_576, 2048)],
 )
 def test_chunks_are_many_enough_and_not_too_large(rows: int, expected: int) -> None:
-    assert chunk_rows(rows) == expected
+    assert chunk_rows(rows, 80) == expected
+
+
+@pytest.mark.parametrize("image_size", [1, 80, 128, 224, 512, 1024])
+def test_a_chunk_of_large_images_takes_no_more_memory(image_size: int) -> None:
+    rows = chunk_rows(200_000, image_size)
+    assert rows > 20
+    assert rows * image_size**2 * 3 <= 2**26
 
 
 @pytest.fixture
@@ -68,13 +77,44 @@ def test_a_chunk_is_done_when_its_state_and_all_its_shards_are_there(job: Job) -
 
 
 def test_a_task_stops_when_it_is_told_to(job: Job) -> None:
-    stop(job.work)
+    stop(job)
     for task in (write_chunk, rerank_chunk):
         with pytest.raises(StoppedError):
             task(job, 0, rows_of(job, [0]))
+    assert not any((Path(job.work) / "state").glob("*.json"))
+    assert write_chunk(replace(job, token="another"), 0, rows_of(job, [0])).rows == 1
+
+
+def test_only_processes_that_die_at_work_are_counted(job: Job) -> None:
+    rows = rows_of(job, [0, 0, 2])
+    for _ in range(5):
+        with counting_tries(job, 7, rows):
+            pass
+        with pytest.raises(OSError, match="full"), counting_tries(job, 7, rows):
+            raise OSError("full")
     assert not any((Path(job.work) / "state").iterdir())
-    resume_or_clear(job, ["0.jpg"])  # another session begins
-    assert write_chunk(job, 0, rows_of(job, [0])).rows == 1
+    died = [counting_tries(job, 7, rows) for _ in range(3)]
+    for process in died:
+        process.__enter__()  # and never any end
+    named = rf"3 processes died .* from {job.work}/0\.jpg to {job.work}/2\.jpg, perhaps because"
+    with pytest.raises(CrashedError, match=named), counting_tries(job, 7, rows):
+        pass
+    with counting_tries(job, 8, rows), counting_tries(replace(job, token="another"), 7, rows):
+        pass
+
+
+def test_a_chunk_that_is_done_is_done_again_when_its_dropped_rows_can_be_read(job: Job) -> None:
+    folder, rows = Path(job.work), rows_of(job, [0, 0, 2])
+    for row in (0, 2):
+        (folder / f"{row}.jpg").write_bytes(b"P6 1 1 255\n" + bytes([row, 2, 3]))
+    status = write_chunk(job, 0, rows)
+    assert status.dropped == [("1.jpg", "no such file")]
+    (folder / "0.jpg").write_bytes(b"")  # what was read is not read again
+    assert write_chunk(job, 0, rows) == status
+    (folder / "1.jpg").write_bytes(b"")
+    assert dict(write_chunk(job, 0, rows).dropped) == dict.fromkeys(
+        ("0.jpg", "1.jpg"), "an empty file"
+    )
 
 
 def test_a_chunk_that_is_not_done_cannot_be_reranked(job: Job) -> None:

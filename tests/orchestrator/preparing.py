@@ -1,0 +1,59 @@
+"""Making data sets, whole and interrupted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator import chunks
+from orchestrator.prepare import Options, prepare
+from orchestrator.sources import open_source
+from orchestrator.store import Store
+
+SMALL = Options(image_size=10)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder, by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def prepared(manifest: Path, out: str | Path, options: Options = SMALL, **more: Any) -> Store:
+    return prepare(open_source(str(manifest)), out, options, **more)
+
+
+def interrupt_after(rows: int) -> Callable[[int, int], None]:
+    def on_progress(done: int, _total: int) -> None:
+        if done >= rows:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def break_images(folder: Path) -> dict[str, str]:
+    """Make five of the images unreadable; return why, by name."""
+    (folder / "0003.jpg").unlink()
+    (folder / "0005.jpg").write_bytes(b"")
+    (folder / "0011.jpg").write_bytes(b"no image")
+    whole = (folder / "0012.jpg").read_bytes()
+    (folder / "0012.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "0030.jpg").unlink()
+    (folder / "0030.jpg").mkdir()
+    return {
+        "0003.jpg": "no such file",
+        "0005.jpg": "an empty file",
+        "0011.jpg": "not an image",
+        "0012.jpg": "runcated",
+        "0030.jpg": "Is a directory",
+    }
+
+
+def recording(written: list[int]) -> Callable[..., chunks.ChunkStatus]:
+    def write_chunk(job: chunks.Job, chunk: int, rows: Any) -> chunks.ChunkStatus:
+        written.append(chunk)
+        return chunks.write_chunk(job, chunk, rows)
+
+    return write_chunk
