@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from orchestrator.errors import InputError
-from orchestrator.files import Anywhere, one_line, place, source_of, version_of
+from orchestrator.files import Anywhere, one_line, place, reason_of, source_of, version_of
 
 SCHEME = "zip://"
 SUFFIX = ".zip"
@@ -71,7 +71,7 @@ def open_archive(path: Anywhere) -> Archive:
             f"{path}: not a zip archive, or a damaged one ({one_line(error)}); get it again"
         ) from None
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or one_line(error)}") from None
+        raise InputError(f"{path}: {reason_of(error)}") from None
     for name in names:
         if _leads_out(name):
             raise InputError(
@@ -93,12 +93,17 @@ def read_members(paths: Sequence[str]) -> Iterator[bytes | Exception]:
     ----------
     paths
         As `uri` makes them. Those of one archive are best together.
+
+    Raises
+    ------
+    Exception
+        Whatever the file system raises, where an archive cannot be reached.
     """
     parts = (path.removeprefix(SCHEME).rpartition("::") for path in paths)
     for archive, members in groupby(parts, key=lambda part: part[2]):
         try:
             opened: zipfile.ZipFile | Exception = _open(archive, version_of(place(archive)))
-        except Exception as error:
+        except DAMAGE as error:
             opened = error
         for member, _, _ in members:
             yield opened if isinstance(opened, Exception) else _read(opened, member)
@@ -119,8 +124,6 @@ def _read(archive: zipfile.ZipFile, member: str) -> bytes | Exception:
         return error
     except DAMAGE as error:
         return ValueError("damaged in the archive" + ": wrong checksum" * ("CRC" in str(error)))
-    except Exception as error:  # of whatever file system the archive lies on
-        return error
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

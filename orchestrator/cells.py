@@ -53,13 +53,18 @@ def read_cells(paths: Sequence[str]) -> Iterator[bytes | Exception]:
     paths
         As `uri` makes them. Neighbouring rows in ascending order are read once each; a step back
         reads a row group again from its start.
+
+    Raises
+    ------
+    Exception
+        Whatever the file system raises, where a file cannot be reached.
     """
     parts = (path.removeprefix(SCHEME).partition("::") for path in paths)
     for file, cells in groupby(parts, key=lambda part: part[2]):
         try:
             opened: _Cells | Exception = _open(file, version_of(place(file)))
-        except Exception as error:
-            opened = _explained(error)
+        except Exception as error:  # Arrow's, on a damaged file, are of many kinds
+            opened = _damage(error)
         for row, _, _ in cells:
             yield opened if isinstance(opened, Exception) else opened.read(int(row))
 
@@ -70,26 +75,28 @@ class _Cells:
     def __init__(self, path: Anywhere) -> None:
         # With a buffer a row group is read bit by bit; some writers put a whole file into one.
         self._file = pq.ParquetFile(source_of(path), buffer_size=BUFFER, pre_buffer=False)
-        leaf = image_leaf(self._file.schema_arrow)
-        if leaf is None:
-            raise ValueError("no images in the Parquet file")
-        self._leaf = leaf
+        self._leaf = image_leaf(self._file.schema_arrow) or ""
         metadata = self._file.metadata
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._ends = np.cumsum(rows)
         self._lock = Lock()
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._group, self._start, self._images = -1, 0, pa.nulls(0)
-        self._error: Exception | None = None
 
     def read(self, row: int) -> bytes | Exception:
         """Return the image of a row, or why there is none."""
         with self._lock:
+            if not self._leaf:
+                return ValueError("no images in the Parquet file")
             try:
                 self._advance(row)
-            except Exception as error:  # Arrow's, on a damaged file, are of many kinds
-                self._images, self._error = pa.nulls(0), _explained(error)
-                return self._error
+            except Exception as error:
+                # What cannot be reached may be there the next time, so the group is begun again;
+                # after damage the batches have ended, and nothing more of the group can be read.
+                group, self._group, self._images = self._group, -1, pa.nulls(0)
+                damage = _damage(error)
+                self._group = group
+                return damage
             value: bytes | None = self._images[row - self._start].as_py()
         return ValueError("no image in this row") if value is None else value
 
@@ -100,11 +107,9 @@ class _Cells:
             self._batches = self._file.iter_batches(
                 BATCH_ROWS, row_groups=[group], columns=[self._leaf], use_threads=False
             )
-            self._group, self._images, self._error = group, pa.nulls(0), None
+            self._group, self._images = group, pa.nulls(0)
             self._start = int(self._ends[group - 1]) if group else 0
         while row >= self._start + len(self._images):
-            if self._error is not None:  # nothing after it in the row group can be read
-                raise self._error
             self._start += len(self._images)
             column = next(self._batches).column(0)
             self._images = pc.struct_field(column, "bytes") if "." in self._leaf else column
@@ -115,12 +120,13 @@ def _open(file: str, _version: str) -> _Cells:
     return _Cells(place(file))
 
 
-def _explained(error: Exception) -> Exception:
-    """Put what Arrow says of a damaged file into a few words; other errors are as they are."""
+def _damage(error: Exception) -> ValueError:
+    """Put what Arrow says of a damaged file into a few words; other errors are raised again."""
     arrows = isinstance(error, (pa.ArrowException, StopIteration, IndexError))
-    if arrows or (type(error) is OSError and error.errno is None):
-        return ValueError("damaged in the Parquet file")
-    return error
+    unnumbered = type(error) is OSError and error.errno is None
+    if isinstance(error, MemoryError) or not (arrows or unnumbered):
+        raise error
+    return ValueError("damaged in the Parquet file")
 
 
 def _is_bytes(type_: pa.DataType) -> bool:

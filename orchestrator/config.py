@@ -16,7 +16,7 @@ from models.losses import LossConfig
 from orchestrator.balance import BalanceConfig
 from orchestrator.data import DataConfig
 from orchestrator.errors import InputError
-from orchestrator.files import Anywhere
+from orchestrator.files import Anywhere, one_line
 from orchestrator.loop import TrainConfig
 from orchestrator.strict import Strict
 
@@ -143,8 +143,7 @@ def _read_yaml(file: Anywhere) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{file}: no such configuration file") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"{file}: not valid YAML: {detail}") from None
+        raise InputError(f"{file}: not valid YAML: {one_line(error)}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

@@ -13,6 +13,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from orchestrator.files import one_line, reason_of
+
 Pixels = NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""
 
@@ -83,8 +85,7 @@ def decode(data: bytes, size: int) -> Pixels:
     # Pillow's plug-ins raise whatever their parsing stumbles on (OSError, SyntaxError, KeyError,
     # struct.error, …); on a stranger's bytes all of it means the same.
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DecodeError(reason or type(error).__name__) from None
+        raise DecodeError(one_line(error) or type(error).__name__) from None
 
 
 def decode_into(image: Pixels, data: bytes | Exception) -> str | None:
@@ -98,20 +99,12 @@ def decode_into(image: Pixels, data: bytes | Exception) -> str | None:
         An image file's bytes, or what was raised when it was read.
     """
     if isinstance(data, Exception):
-        return _unreadable(data)
+        return reason_of(data)
     try:
         image[:] = decode(data, len(image))
     except DecodeError as error:
         return str(error)
     return None
-
-
-def _unreadable(error: Exception) -> str:
-    """Say why a file could not be read, without its path, which differs between machines."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    reason = error.strerror if isinstance(error, OSError) else None
-    return reason or " ".join(str(error).split()) or type(error).__name__
 
 
 def _decode(data: bytes, size: int) -> Pixels:
@@ -173,7 +166,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _resize(pixels: Pixels, size: int) -> Pixels:
-    """Resize to a square; uint8 in and out, and the same bytes on every CPU."""
+    """Resize to a square; uint8 in and out.
+
+    The bytes are the same with any number of threads and every x86 instruction set that was tried.
+    """
     import torch  # not needed for the constants above, and slow to import
 
     # torch takes a batch for channels last, and does not copy it, only if made in this order.

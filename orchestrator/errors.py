@@ -1,8 +1,15 @@
-"""The one exception that the command line turns into a single line and exit code 2."""
+"""What is the user's to mend: each message is one line."""
 
 
 class InputError(Exception):
-    """The input or an argument is wrong.
+    """The input or an argument is wrong; the command line prints the message and exits with 2.
 
     The message is one line for the user: it names the file, row or key at fault and the mend.
+    """
+
+
+class ReadingError(Exception):
+    """The place of the images failed, not an image: a disk, a network or a server.
+
+    The message is one line that names the path or URI and the cause.
     """

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from upath import UPath
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, ReadingError
 
 Anywhere = UPath | Path
 """A place on any file system, as `place` gives it: a `pathlib.Path` when it is local."""
@@ -90,7 +90,7 @@ def read_json(path: Anywhere) -> Any:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
-def source_of(path: Anywhere, ahead: int = 0) -> str | IO[bytes]:
+def source_of(path: Anywhere, ahead: int = 0) -> str | io.RawIOBase:
     """Return what libraries read a file in places from: a local path, or an open remote file.
 
     Parameters
@@ -99,12 +99,58 @@ def source_of(path: Anywhere, ahead: int = 0) -> str | IO[bytes]:
         The file; of a remote one only what is asked for is fetched.
     ahead
         How many more bytes to fetch each time, for the next reads.
+
+    Raises
+    ------
+    FileNotFoundError
+        A remote file is missing.
+    ReadingError
+        A remote file cannot be opened, or later on be read.
     """
     if isinstance(path, Path):
         return str(path)
     options = {"block_size": ahead, "cache_type": "readahead"} if ahead else {"cache_type": "none"}
-    file: IO[bytes] = path.fs.open(path.path, "rb", **options)
-    return file
+    return _Remote(path, options)
+
+
+class _Remote(io.RawIOBase):
+    """A remote file whose failures are `ReadingError`, which no parser takes for damage."""
+
+    def __init__(self, path: UPath, options: dict[str, Any]) -> None:
+        self._path = path
+        try:
+            self._file = path.fs.open(path.path, "rb", **options)
+        except Exception as error:
+            if isinstance(cause_of(error), FileNotFoundError):
+                raise
+            raise self._failure(error) from error
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            content: bytes = self._file.read(-1 if size is None else size)
+        except Exception as error:
+            raise self._failure(error) from error
+        return content
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))  # fetches nothing
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+    def _failure(self, error: Exception) -> ReadingError:
+        return ReadingError(f"{self._path}: {reason_of(error)}")
 
 
 def version_of(path: Anywhere) -> str:
@@ -133,6 +179,24 @@ def remove_tree(path: Anywhere) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return the message of an error without its line breaks."""
     return " ".join(str(error).split())
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what really happened: fsspec calls a file missing whose web server is out of reach."""
+    inner = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    web = isinstance(inner, OSError) or type(inner).__module__.startswith("aiohttp.")
+    missing = not web or getattr(inner, "status", None) == 404
+    return error if inner is None or missing else cause_of(inner)
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in a few words why a file cannot be read, without its path where that is possible."""
+    error = cause_of(error)
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.strerror:
+        return " ".join(error.strerror.split())
+    return one_line(error) or type(error).__name__

@@ -17,9 +17,10 @@ from orchestrator.attributes import Rule, count_together, rank_rules
 from orchestrator.balance import BalanceConfig, expected_counts
 from orchestrator.contact import write_sheet
 from orchestrator.errors import InputError
-from orchestrator.files import Anywhere
+from orchestrator.files import Anywhere, one_line
+from orchestrator.meta import PREPARE_AGAIN
 from orchestrator.splits import GENDERS, SPLITS
-from orchestrator.store import PREPARE_AGAIN, Meta, Store
+from orchestrator.store import Store
 
 CONTACT_SHEET = "contact_sheet.png"
 """Where the picture lies in the data set, if nothing else is said."""
@@ -104,7 +105,7 @@ def _count(store: Store, splits: Splits) -> Shown:
         "Faces", "split", "faces", *["people"] * bool(len(people["all"])),
         *_over_strata("class 0", "class 1", "% class 1"),
     )  # fmt: skip
-    counts = {split: _strata(meta, split) for split in SPLITS}
+    counts = {split: np.reshape(list(meta.strata(split).values()), (2, 2)) for split in SPLITS}
     counts["all"] = np.sum(list(counts.values()), axis=0)
     for split, of_split in counts.items():
         cells = [split, f"{of_split.sum():,}"]
@@ -158,9 +159,7 @@ def _read_dropped(store: Store) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: this part of the data is missing; {PREPARE_AGAIN}") from None
     except ValueError as error:
-        raise InputError(
-            f"{path}: damaged ({' '.join(str(error).split())}); {PREPARE_AGAIN}"
-        ) from None
+        raise InputError(f"{path}: damaged ({one_line(error)}); {PREPARE_AGAIN}") from None
     if list(dropped.columns) != ["filename", "reason"] or len(dropped) != store.meta.dropped:
         raise InputError(
             f"{path}: damaged: not a filename and a reason for each of the "
@@ -174,12 +173,11 @@ def _plan_epochs(store: Store, _splits: Splits) -> Shown:
         "What an epoch draws from train, by policy",
         "balance.policy", "faces", *_over_strata("class 0", "class 1"),
     )  # fmt: skip
-    strata = [(gender, label) for gender in GENDERS.values() for label in (0, 1)]
-    counts = dict(zip(strata, _strata(store.meta, "train").ravel().tolist(), strict=True))
+    counts = store.meta.strata("train")
     for config in DRAWING:
         drawn = expected_counts(config, counts)
         name = "none" if config.policy == "none" else f"{config.policy} over {config.over}"
-        cells = [sum(drawn.values()), *(drawn[stratum] for stratum in strata)]
+        cells = [sum(drawn.values()), *(drawn[stratum] for stratum in counts)]
         table.add_row(name, *(f"{n:,}" for n in cells))
     yield table
 
@@ -232,12 +230,6 @@ def _rules(title: str, rules: Sequence[Rule]) -> Table:
             rule.name, f"{rule.phi:.3f}", f"{rule.agreement:.2%}", *(f"{phi:.3f}" for phi in phis)
         )
     return table
-
-
-def _strata(meta: Meta, split: str) -> NDArray[np.int64]:
-    """Return the faces of a split by gender and class, shape (2, 2)."""
-    counts = meta.counts[split]
-    return np.array([[counts[gender][label] for label in ("0", "1")] for gender in GENDERS])
 
 
 def _over_strata(*names: str) -> list[str]:

@@ -15,7 +15,7 @@ from orchestrator.fairness import predict_labels
 from orchestrator.files import Anywhere, place, writing
 from orchestrator.images import hold
 from orchestrator.inference import pick_device, predict_logits, uses_bf16
-from orchestrator.reading import read_many
+from orchestrator.reading import ReadingError, read_many
 from orchestrator.trial import load_model
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -75,6 +75,11 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     pandas.DataFrame
         In the order of `images`: filename, label (1 or -1, 0 where unread), probability (float32),
         and reason (why an image could not be read, else empty).
+
+    Raises
+    ------
+    InputError
+        No network at `model`, or the place of the images cannot be reached.
     """
     cluster = ray.cluster_resources()
     gpus = int(cluster.get("GPU", 0))
@@ -94,6 +99,9 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
         )
     )
     result = predicted.to_pandas().sort_values("row", ignore_index=True)
+    failures = result["failure"][result["failure"] != ""]
+    if len(failures):
+        raise InputError(f"{failures.iloc[0]}; mend that and run the same command again")
     label = np.where(predict_labels(result["logit"].to_numpy(), threshold) == 1, 1, -1)
     read = result["reason"] == ""
     return pd.DataFrame(
@@ -140,10 +148,20 @@ class _Predictor:
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         images = np.zeros((len(batch), self._size, self._size, 3), np.uint8)
         files = read_many(batch["path"].tolist())
-        reasons = [decode_into(*pair) or "" for pair in zip(images, files, strict=True)]
+        reasons, failure = [""] * len(batch), ""
+        try:
+            reasons = [decode_into(*pair) or "" for pair in zip(images, files, strict=True)]
+        except ReadingError as error:  # the user's to mend, not for a worker to die of
+            failure = str(error)
         logit = predict_logits(
             self._network, hold(images, self._device), len(images), self._autocast
         )
         return pd.DataFrame(
-            {"row": batch["row"], "filename": batch["filename"], "logit": logit, "reason": reasons}
+            {
+                "row": batch["row"],
+                "filename": batch["filename"],
+                "logit": logit,
+                "reason": reasons,
+                "failure": failure,
+            }
         )

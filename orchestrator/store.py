@@ -2,7 +2,7 @@
 
 ::
 
-    DATA/meta.json                    `Meta`; written last
+    DATA/meta.json                    `orchestrator.meta.Meta`; written last
     DATA/dropped.csv                  filename, reason
     DATA/attributes.parquet           `attributes_schema`; where the source knows attributes
     DATA/train/part-00000.parquet …   the rows of a split, by filename or, for Parquet with the
@@ -24,63 +24,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from orchestrator.arrays import Arrays, blocks_of, pixels
-from orchestrator.errors import InputError
-from orchestrator.files import Anywhere, is_local, place, read_json
-from orchestrator.splits import GENDERS, SPLITS, SplitBy, count_strata
-from orchestrator.strict import Strict
+from orchestrator.errors import InputError, ReadingError
+from orchestrator.files import (
+    Anywhere,
+    cause_of,
+    is_local,
+    one_line,
+    place,
+    reason_of,
+    source_of,
+)
+from orchestrator.meta import PREPARE_AGAIN, Meta, Shard, named_counts, read_meta
+from orchestrator.splits import SPLITS, stratum_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from orchestrator.streaming import StreamedImages
 
-FORMAT_VERSION = 2
-ATTRIBUTES = "attributes.parquet"
+ATTRIBUTES, DROPPED = "attributes.parquet", "dropped.csv"
 FINGERPRINT = b"fairfront.fingerprint"
 """The key, in a shard's metadata, of the data set that it belongs to."""
-PREPARE_AGAIN = "prepare the data again"
-
-SplitCounts = dict[str, dict[str, dict[str, int]]]
-"""Rows by split, then ``women`` and ``men``, then class ``0`` and ``1``."""
-
-
-class Shard(Strict):
-    """A file of a split."""
-
-    file: str
-    """Relative to the data set."""
-    rows: int
-    bytes: int
-
-
-class Meta(Strict):
-    """``meta.json``: what a prepared data set is."""
-
-    format_version: int
-    source: str
-    fingerprint: str
-    """A SHA-256 of the source's table and of all that decides the bytes of the data set."""
-    image_size: int
-    """Pixels a side."""
-    resampling: str
-    decoder: str
-    seed: int
-    fractions: tuple[float, float, float]
-    split_by: SplitBy
-    limit: int | None
-    block_rows: int
-    """Images in a row group of a shard."""
-    rows: int
-    dropped: int
-    """Rows of the source whose image could not be read; ``dropped.csv`` lists them."""
-    counts: SplitCounts
-    shards: dict[str, list[Shard]]
-    """By split, in the order of the rows."""
-    attributes: list[str]
-    """The columns of ``attributes.parquet``; with none there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +61,23 @@ class Store:
         """Open a data set and check that all of it is there.
 
         Each shard's size, number of rows, columns and fingerprint are compared with
-        ``meta.json``; the pixels are checked, by Parquet's page checksums, when they are read.
+        ``meta.json``; the pixels are checked, by Parquet's page checksums, when they are read. Of
+        ``dropped.csv`` and ``attributes.parquet`` it is checked that they are there.
 
         Raises
         ------
         InputError
-            No data set, one of another format version, or a shard missing or damaged.
+            No data set, one of another format version, a part of it missing or damaged, or no way
+            to reach it.
         """
         path = place(where)
-        store = cls(path, _read_meta(path))
+        store = cls(path, read_meta(path))
         shards = [shard for split in SPLITS for shard in store.meta.shards[split]]
+        others = [DROPPED, *([ATTRIBUTES] if store.meta.attributes else [])]
         with ThreadPoolExecutor(16) as pool:  # over a network each check is a wait
             list(pool.map(store._check, shards))
+            list(pool.map(store._size, others))
+        store._check_counts()
         return store
 
     def load(self, split: str) -> Arrays:
@@ -158,12 +129,8 @@ class Store:
         InputError
             The shard is damaged.
         """
-        path = self.path / file
-        try:
-            with self._opened(path) as parquet:
-                table = parquet.read_row_groups(blocks, columns=["image"], use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(_damaged(path, error)) from None
+        with self._opened(self.path / file) as parquet:
+            table = parquet.read_row_groups(blocks, columns=["image"], use_threads=False)
         return pixels(table["image"])
 
     def attributes(self) -> "pd.DataFrame | None":
@@ -191,23 +158,33 @@ class Store:
         return known
 
     def _check(self, shard: Shard) -> None:
-        path = self.path / shard.file
-        try:
-            size = path.stat().st_size
-            if size != shard.bytes:
-                raise InputError(
-                    f"{path}: damaged: {size} bytes instead of {shard.bytes}; {PREPARE_AGAIN}"
-                )
-            with path.open("rb") as file:
-                footer = pq.ParquetFile(file)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(_damaged(path, error)) from None
+        path, size = self.path / shard.file, self._size(shard.file)
+        if size != shard.bytes:
+            raise InputError(
+                f"{path}: damaged: {size} bytes instead of {shard.bytes}; {PREPARE_AGAIN}"
+            )
+        with self._opened(path) as parquet:
+            columns, rows = parquet.schema_arrow, parquet.metadata.num_rows
         ours = schema(self.meta.image_size, self.meta.fingerprint)
-        if (
-            not footer.schema_arrow.equals(ours, check_metadata=True)
-            or footer.metadata.num_rows != shard.rows
-        ):
+        if not columns.equals(ours, check_metadata=True) or rows != shard.rows:
             raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
+
+    def _check_counts(self) -> None:
+        for split in SPLITS:
+            counted = sum(self.meta.strata(split).values())
+            held = sum(shard.rows for shard in self.meta.shards[split])
+            if counted != held:
+                raise InputError(
+                    f"{self.path / 'meta.json'}: {split} counts {counted} rows where its shards "
+                    f"hold {held}; {PREPARE_AGAIN}"
+                )
+
+    def _size(self, file: str) -> int:
+        path = self.path / file
+        try:
+            return path.stat().st_size
+        except OSError as error:
+            raise InputError(_damaged(path, error)) from None
 
     def _arrays(
         self, split: str, images: "NDArray[np.uint8] | StreamedImages", tables: list[pa.Table]
@@ -229,26 +206,34 @@ class Store:
                 f"{self.path}: {split} holds {counted} where meta.json counts "
                 f"{self.meta.counts[split]}; {PREPARE_AGAIN}"
             )
+        if not _ranks_fit(arrays):
+            raise InputError(
+                f"{self.path}: {split}: the ranks of a gender and class are not 0, 1, 2, …; "
+                + PREPARE_AGAIN
+            )
         return arrays
 
     def _read(self, file: str, columns: list[str] | None = None) -> pa.Table:
-        path = self.path / file
-        try:
-            with self._opened(path) as parquet:
-                return parquet.read(columns=columns, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(_damaged(path, error)) from None
+        with self._opened(self.path / file) as parquet:
+            return parquet.read(columns=columns, use_threads=False)
 
     @contextmanager
     def _opened(self, path: Anywhere) -> Iterator[pq.ParquetFile]:
-        if is_local(path):
-            with pq.ParquetFile(
-                str(path), memory_map=True, page_checksum_verification=True
-            ) as parquet:
+        """Open a shard for the bytes that are asked for and no more, neighbours in one request."""
+        local = is_local(path)
+        try:
+            parquet = pq.ParquetFile(
+                source_of(path),
+                memory_map=local,
+                pre_buffer=not local,
+                page_checksum_verification=True,
+            )
+            try:
                 yield parquet
-        else:
-            with path.open("rb") as file:
-                yield pq.ParquetFile(file, page_checksum_verification=True)
+            finally:
+                parquet.close(force=True)
+        except (OSError, pa.ArrowException, ReadingError) as error:
+            raise InputError(_damaged(path, error)) from None
 
 
 def schema(image_size: int, fingerprint: str) -> pa.Schema:
@@ -275,40 +260,19 @@ def attributes_schema(names: Sequence[str], fingerprint: str) -> pa.Schema:
     )
 
 
-def named_counts(gender: NDArray[np.int8], label: NDArray[np.int8]) -> dict[str, dict[str, int]]:
-    """Count rows by gender and class, under the names of `SplitCounts`."""
-    counts = count_strata(gender, label)
-    return {
-        name: {str(label): counts[value, label] for label in (0, 1)}
-        for name, value in GENDERS.items()
-    }
+def _ranks_fit(arrays: Arrays) -> bool:
+    """Tell whether the ranks of each stratum are a permutation: policies draw faces by them."""
+    stratum = stratum_of(arrays.gender, arrays.label)
+    ranks = (np.sort(arrays.rank[stratum == number]) for number in range(4))
+    return all(np.array_equal(of_stratum, np.arange(len(of_stratum))) for of_stratum in ranks)
 
 
-def _read_meta(path: Anywhere) -> Meta:
-    if not (path / "meta.json").exists():
-        unfinished = path.with_name(path.name + ".partial")
-        mend = (
-            f"{unfinished} is an unfinished one: run the same prepare again to finish it"
-            if unfinished.exists()
-            else "make it with `fairfront prepare SOURCE --out DATA`"
-        )
-        raise InputError(f"{path}: no prepared data here (no meta.json); {mend}")
-    content = read_json(path / "meta.json")
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: data of format version {version}, this fairfront reads {FORMAT_VERSION}; "
-            + PREPARE_AGAIN
-        )
-    try:
-        return Meta.model_validate_json((path / "meta.json").read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path / 'meta.json'}: {key}: {first['msg']}; {PREPARE_AGAIN}") from None
-
-
-def _damaged(path: Anywhere, error: Exception) -> str:
+def _damaged(path: Anywhere, error: BaseException) -> str:
+    if isinstance(error, ReadingError):
+        return str(error)
+    error = cause_of(error)
     if isinstance(error, FileNotFoundError):
         return f"{path}: this part of the data is missing; {PREPARE_AGAIN}"
-    return f"{path}: damaged ({' '.join(str(error).split())}); {PREPARE_AGAIN}"
+    if isinstance(error, OSError) and error.errno:  # of the disk, not of what is on it
+        return f"{path}: {reason_of(error)}"
+    return f"{path}: damaged ({one_line(error)}); {PREPARE_AGAIN}"

@@ -24,7 +24,7 @@ from models.config import ModelConfig
 from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.errors import InputError
-from orchestrator.files import writing
+from orchestrator.files import one_line, writing
 from orchestrator.inference import Precision, rank_and_world
 from orchestrator.loop import Training
 from orchestrator.runs import EVALUATED, Trial, TrialResult
@@ -92,7 +92,7 @@ def run_trial(
                 events.write(metrics)
             if report and training.kept:
                 report(metrics, training.kept)
-    logits = {split: training.logits(data[split]) for split in EVALUATED}
+    logits = {"val": training.kept_logit, "test": training.logits(data["test"])}
     if first and training.kept:
         trial.write_predictions(_predictions(data, logits))
         save_model(trial.path, model, config, data["train"].images.shape[1])
@@ -168,8 +168,7 @@ def load_model(file: Path) -> TrainedModel:
         model = models.build(config, image_size, pretrained=False)
         model.load_state_dict(load_file(str(file)))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"{file}: not a model that fairfront wrote: {detail}") from None
+        raise InputError(f"{file}: not a model that fairfront wrote: {one_line(error)}") from None
     network = model.to(memory_format=torch.channels_last).eval()
     return TrainedModel(network, image_size, cast(Precision, about["precision"]))
 

@@ -16,6 +16,7 @@ from typing import Any
 from optuna.trial import BaseTrial
 
 from orchestrator.errors import InputError
+from orchestrator.files import one_line
 from search_spaces import focal_gender
 
 
@@ -66,8 +67,7 @@ def _load(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"--space {path}: {type(error).__name__}: {detail}") from error
+        raise InputError(f"--space {path}: {type(error).__name__}: {one_line(error)}") from error
     return module
 
 

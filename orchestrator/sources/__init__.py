@@ -1,11 +1,12 @@
 """Where faces come from: each entry of `SOURCES` opens one kind as a `Source`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator import archives
-from orchestrator.errors import InputError
-from orchestrator.files import place
+from orchestrator.errors import InputError, ReadingError
+from orchestrator.files import place, reason_of
 from orchestrator.sources.base import Drawing, Source, make_source, open_images
 from orchestrator.sources.celeba import find_celeba, open_celeba
 from orchestrator.sources.drawn import open_synthetic
@@ -40,18 +41,36 @@ def open_source(
     Raises
     ------
     InputError
-        No such source, or something wrong in it.
+        No such source, something wrong in it, or no way to reach it.
     """
-    options = {
-        "images": images and open_images(place(images)),
-        "label": label,
-        "group": group,
-        "seed": seed,
-    }
-    kind = _kind(spec)
-    if images and kind == "embedded":
-        raise InputError(f"--images {images}: {spec} holds its images itself; leave --images out")
-    return SOURCES[kind](spec, options)
+    with _naming(spec):
+        kind = _kind(spec)
+    if images and kind in OWN_IMAGES:
+        raise InputError(f"--images {images}: {spec} {OWN_IMAGES[kind]}; leave --images out")
+    with _naming(f"--images {images}"):
+        root = open_images(place(images)) if images else None
+    with _naming(spec):
+        options = {"images": root, "label": label, "group": group, "seed": seed}
+        return SOURCES[kind](spec, options)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Turn a failure of the place where files lie into one line that names them and the cause."""
+    try:
+        yield
+    except ReadingError as error:
+        raise InputError(str(error)) from None
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str) else where
+        raise InputError(f"{named}: {reason_of(error)}") from None
+    except Exception as error:
+        # The libraries that speak to other machines raise errors of their own, of no common kind;
+        # faults of this program are mostly of Python's kinds.
+        ours = isinstance(error, InputError) or type(error).__module__ == "builtins"
+        if ours or "://" not in where:
+            raise
+        raise InputError(f"{where}: {reason_of(error)}") from None
 
 
 def _kind(spec: str) -> str:
@@ -76,6 +95,8 @@ def _kind(spec: str) -> str:
     )
 
 
+OWN_IMAGES = {"embedded": "holds its images itself", "synthetic": "is drawn"}
+"""The sources that have their images, and why."""
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
     "manifest": lambda spec, o: open_manifest(place(spec), o["images"]),
     "celeba": lambda spec, o: open_celeba(place(spec), o["images"], o["label"], o["group"]),

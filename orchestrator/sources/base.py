@@ -82,15 +82,9 @@ def make_source(
     if table.empty:
         raise InputError(f"{where}: no rows; give at least one face")
     _refuse_twins(table["filename"], table["path"], where)
-    for gender, value in GENDERS.items():
-        if not (table["gender"] == value).any():
-            raise InputError(
-                f"{where}: no {gender} among {len(table)} faces (gender {value}), so the fair "
-                "metric is undefined; give faces of both genders"
-            )
+    _refuse_one_gender(table["gender"], where)
     table = table.reset_index(drop=True)[list(COLUMNS)]
-    if not in_order:
-        table = table.sort_values("filename")
+    table = table if in_order else table.sort_values("filename")
     if attributes is not None:
         attributes = attributes.iloc[table.index].reset_index(drop=True)
     table = table.reset_index(drop=True)
@@ -182,14 +176,18 @@ def _refuse_twins(filename: pd.Series, path: pd.Series, where: str) -> None:
         )
 
 
+def _refuse_one_gender(genders: pd.Series, where: str) -> None:
+    for gender, value in GENDERS.items():
+        if not (genders == value).any():
+            raise InputError(
+                f"{where}: no {gender} among {len(genders)} faces (gender {value}), so the fair "
+                "metric is undefined; give faces of both genders"
+            )
+
+
 def _fingerprint(table: pd.DataFrame) -> str:
     digest = sha256()
     for column in ("filename", "label", "gender", "identity", "split"):
         values = table[column].astype(object).where(table[column].notna(), "")
         digest.update("\n".join(map(str, values)).encode() + b"\0")
     return digest.hexdigest()
-
-
-def folder_name(path: Anywhere) -> str:
-    """Return the last part of a path, to call a data set by."""
-    return path.name

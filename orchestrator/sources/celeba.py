@@ -16,14 +16,7 @@ import pandas as pd
 from orchestrator.archives import SUFFIX
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere
-from orchestrator.sources.base import (
-    ImageRoot,
-    Source,
-    folder_name,
-    locate,
-    make_source,
-    open_images,
-)
+from orchestrator.sources.base import ImageRoot, Source, locate, make_source, open_images
 from orchestrator.sources.rules import apply_rule
 from orchestrator.splits import SPLITS
 
@@ -45,11 +38,8 @@ def open_celeba(
         Holds `ATTRIBUTES`, or a folder ``celeba`` that does.
     images
         The folder or archive of the images; None: `IMAGES` in `folder`, or its zip archive.
-    label
-        Class 1 by attributes joined with ``&``, ``^`` and ``|`` (and, xor, or; they bind in this
-        order).
-    group
-        The attribute that is 1 for men.
+    label, group
+        The rules for class 1 and for men (`rules.apply_rule`).
 
     Raises
     ------
@@ -60,7 +50,7 @@ def open_celeba(
     where = str(folder / ATTRIBUTES)
     attributes = _read_attributes(folder / ATTRIBUTES)
     names = attributes.index.tolist()
-    partition = _read_list(folder / PARTITION, names, len(SPLITS))
+    split = _read_list(folder / PARTITION, names, len(SPLITS)).map(dict(enumerate(SPLITS)))
     table = pd.DataFrame(
         {
             "filename": names,
@@ -68,11 +58,10 @@ def open_celeba(
             "label": apply_rule(label, attributes, "--label", where),
             "gender": np.where(apply_rule(group, attributes, "--group", where), 1, -1),
             "identity": _read_list(folder / IDENTITY, names, 2**31).to_numpy(),
-            "split": partition.map(dict(enumerate(SPLITS))).astype(object).to_numpy(),
+            "split": split.astype(object).to_numpy(),
         }
     ).astype({"label": np.int8, "gender": np.int8, "identity": "Int32"})
-    name = f"{folder_name(folder)} ({label} by {group})"
-    return make_source(name, table, where, attributes=attributes)
+    return make_source(f"{folder.name} ({label} by {group})", table, where, attributes=attributes)
 
 
 def find_celeba(folder: Anywhere) -> Anywhere | None:

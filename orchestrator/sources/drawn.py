@@ -71,7 +71,9 @@ def open_synthetic(spec: str, seed: int = 0) -> Source:
             "split": None,
         }
     )
-    return make_source(f"synthetic:{drawing.n} (seed {seed})", table, spec, drawing)
+    # Under CelebA's names; the class is one or the other of them, but for the flipped labels.
+    known = plan[["blond", "glasses"]].set_axis(["Blond_Hair", "Eyeglasses"], axis=1)
+    return make_source(f"synthetic:{drawing.n} (seed {seed})", table, spec, drawing, known)
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from orchestrator import cells
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, one_line, source_of
-from orchestrator.sources.base import Source, folder_name, make_source
+from orchestrator.sources.base import Source, make_source
 from orchestrator.sources.columns import (
     SYNONYMS,
     parse_genders,
@@ -93,7 +94,7 @@ def open_embedded(
         man = _apply(group, "--group", attributes, where, columns)
         faces["gender"] = np.where(man, 1, -1).astype(np.int8)
         rules.append(group)
-    name = folder_name(path) + (f" ({' by '.join(rules)})" if rules else "")
+    name = path.name + (f" ({' by '.join(rules)})" if rules else "")
     return make_source(name, faces, where, attributes=attributes, in_order=True)
 
 
@@ -110,7 +111,13 @@ def find_shards(folder: Anywhere) -> dict[str, Anywhere]:
     prefix = len(str(folder).rstrip("/")) + 1
     found = {str(file)[prefix:]: file for file in folder.rglob(f"*{SUFFIX}")}
     hidden = re.compile(r"(^|/)[._]")  # caches, for example
-    return {name: found[name] for name in sorted(found) if not hidden.search(name)}
+    # Spark names folders so too. They are told by what lies in them: to a web server all is a file.
+    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
+    return {
+        name: found[name]
+        for name in sorted(found)
+        if name not in folders and not hidden.search(name)
+    }
 
 
 def _read_shards(path: Anywhere) -> list[_Shard]:
@@ -137,6 +144,8 @@ def _read(file: Anywhere, name: str) -> _Shard:
         named = cells.has_names(schema)
         table = parquet.read(columns=[*small, cells.NAMES] if named else small)
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # of the disk, not of what is in the file
         raise InputError(
             f"{file}: not a Parquet file, or a damaged one ({one_line(error)}); get it again"
         ) from None

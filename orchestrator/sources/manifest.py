@@ -15,8 +15,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from orchestrator.errors import InputError
-from orchestrator.files import Anywhere, one_line, place
-from orchestrator.sources.base import ImageRoot, Source, folder_name, locate, make_source
+from orchestrator.files import Anywhere, one_line, place, reason_of
+from orchestrator.sources.base import ImageRoot, Source, locate, make_source
 from orchestrator.sources.columns import (
     parse_genders,
     parse_identities,
@@ -58,7 +58,7 @@ def open_manifest(path: Anywhere, images: ImageRoot | None = None) -> Source:
         }
     )
     attributes = find_attributes(table, besides=(*REQUIRED, *OPTIONAL))
-    return make_source(folder_name(path), faces, where, attributes=attributes)
+    return make_source(path.name, faces, where, attributes=attributes)
 
 
 def _read(path: Anywhere) -> pa.Table:
@@ -66,8 +66,8 @@ def _read(path: Anywhere) -> pa.Table:
     try:
         with path.open("rb") as file:
             table = _read_parquet(file) if path.suffix == ".parquet" else _read_csv(file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: {reason_of(error)}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, not a manifest file") from None
     except pa.ArrowException as error:

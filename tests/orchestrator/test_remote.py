@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from layouts import write_parquet, write_zip
 
+from orchestrator import reading
+from orchestrator.arrays import BLOCK_BYTES
 from orchestrator.errors import InputError
+from orchestrator.files import place
 from orchestrator.prepare import Options, prepare
-from orchestrator.reading import read_many
+from orchestrator.reading import ReadingError, read_many
 from orchestrator.sources import open_source
+from orchestrator.sources.base import open_images
 from orchestrator.store import Store
 
 SMALL = Options(image_size=10)
@@ -31,16 +35,21 @@ class Web:
     folder: Path
     sent: dict[str, int] = field(default_factory=dict)
     """Bytes by path."""
+    troubled: set[str] = field(default_factory=set)
+    """Paths that it answers with 503."""
 
 
 class Ranges(http.server.SimpleHTTPRequestHandler):
     """Serves files as object stores do: in whole, or a range of bytes."""
 
-    def __init__(self, sent: dict[str, int], *request: Any, **options: Any) -> None:
-        self._sent = sent
+    def __init__(self, web: Web, *request: Any, **options: Any) -> None:
+        self._web, self._sent = web, web.sent
         super().__init__(*request, **options)
 
     def do_GET(self) -> None:
+        if self.path in self._web.troubled:
+            self.send_error(503, "Busy")
+            return
         path = Path(self.translate_path(self.path))
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if not path.is_file() or not wanted:
@@ -71,7 +80,7 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 def web(tmp_path: Path) -> Iterator[Web]:
     served = Web("", tmp_path / "web")
     served.folder.mkdir()
-    handler = partial(Ranges, served.sent, directory=str(served.folder))
+    handler = partial(Ranges, served, directory=str(served.folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         served.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -161,6 +170,28 @@ def test_only_what_is_needed_is_fetched(web: Web) -> None:
     assert web.sent["/faces/train.parquet"] < size / 2
 
 
+@pytest.mark.usefixtures("in_process")
+def test_of_a_remote_data_set_the_blocks_asked_for_are_fetched(make_faces: Any, web: Web) -> None:
+    """A block is a megabyte; reading ahead would fetch several for each."""
+    source = open_source(str(make_faces(64)))
+    here = prepare(source, web.folder / "data", Options(image_size=280))
+    images = here.load("train").images
+    shard, block = here.meta.shards["train"][0], here.meta.block_rows
+    assert shard.bytes > 6 * BLOCK_BYTES
+    store, path = Store.open(f"{web.url}/data"), f"/data/{shard.file}"
+    assert web.sent[path] < BLOCK_BYTES / 8
+    web.sent.clear()
+    assert np.array_equal(store.read_blocks(shard.file, [1]), images[block : 2 * block])
+    assert np.array_equal(store.read_blocks(shard.file, [4]), images[4 * block : 5 * block])
+    assert web.sent[path] < 2.5 * BLOCK_BYTES
+    web.sent.clear()
+    assert store.stream("train").filename.tolist() == here.load("train").filename.tolist()
+    assert web.sent[path] < BLOCK_BYTES / 4
+    web.sent.clear()
+    assert np.array_equal(store.load("train").images, images)
+    assert web.sent[path] < 1.1 * shard.bytes
+
+
 def test_what_is_not_there_is_named(web: Web) -> None:
     for name, message in (
         ("gone.csv", r"gone\.csv: no such file"),
@@ -172,6 +203,46 @@ def test_what_is_not_there_is_named(web: Web) -> None:
     (web.folder / "manifest.csv").write_text("filename,class,gender\na,0,1\nb,1,-1\n")
     with pytest.raises(InputError, match=r"gone\.zip: no such file"):
         open_source(f"{web.url}/manifest.csv", images=f"{web.url}/gone.zip")
+
+
+def test_a_server_in_trouble_is_no_fault_of_an_image(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAUSES", (0,))
+    for name in ("a.jpg", "b.jpg"):
+        (web.folder / name).write_bytes(name.encode())
+    web.troubled.add("/b.jpg")
+    read = read_many([f"{web.url}/{name}" for name in ("a.jpg", "gone.jpg", "b.jpg")])
+    assert next(read) == b"a.jpg"
+    assert isinstance(next(read), FileNotFoundError)
+    with pytest.raises(ReadingError, match=r"/b\.jpg: 503, message='Busy'"):
+        next(read)
+    write_zip(web.folder / "a.zip", {"a.jpg": b"a"})
+    web.troubled.add("/a.zip")
+    with pytest.raises(ReadingError, match=r"/a\.zip: 503, message='Busy'"):
+        list(read_many([f"zip://a.jpg::{web.url}/a.zip"]))
+
+
+def test_damage_in_a_remote_archive_is_no_trouble_of_the_server(web: Web) -> None:
+    path = write_zip(web.folder / "a.zip", {"a.jpg": b"first", "b.jpg": b"x", "z.jpg": b"last"})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)
+    content[entry + 42 : entry + 45] = b"\xff\xff\xff"  # it lies beyond the end
+    path.write_bytes(content)
+    paths = [f"zip://{name}::{web.url}/a.zip" for name in ("a.jpg", "b.jpg", "z.jpg")]
+    first, damaged, last = read_many(paths)
+    assert (first, str(damaged), last) == (b"first", "damaged in the archive", b"last")
+    for name, text in (("tiny.zip", b"no"), ("text.zip", b"no archive" * 9)):
+        (web.folder / name).write_bytes(text)
+        with pytest.raises(InputError, match=rf"{name}: not a zip archive, or a damaged one"):
+            open_images(place(f"{web.url}/{name}"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_source_on_a_server_in_trouble(web: Web, name: str) -> None:
+    web.troubled.add(f"/{name}")
+    with pytest.raises(InputError, match=rf"/{name}: 503, message='Busy'"):
+        open_source(f"{web.url}/{name}")
 
 
 @pytest.mark.ray

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -183,9 +185,63 @@ def test_a_flipped_bit_among_the_pixels_is_found_when_they_are_read(store: Store
 
 
 def test_counts_that_are_not_the_rows(store: Store) -> None:
-    edit_meta(store, lambda meta: meta["counts"]["val"]["women"].update({"0": 99}))
-    with pytest.raises(InputError, match=r"val holds .* where meta\.json counts .*99"):
+    edit_meta(store, lambda meta: meta["counts"]["val"].update(women={"0": 0, "1": 4}))
+    with pytest.raises(InputError, match=r"val holds .* where meta\.json counts .*'0': 0, '1': 4"):
         Store.open(store.path).load("val")
+    edit_meta(store, lambda meta: meta["counts"]["val"]["women"].update({"0": 99}))
+    with pytest.raises(InputError, match=r"meta\.json: val counts 107 rows where its shards"):
+        Store.open(store.path)
+
+
+def rewrite_ranks(store: Store, ranks: Callable[[NDArray[np.int32]], NDArray[np.int32]]) -> None:
+    shards = json.loads((Path(store.path) / "meta.json").read_text())["shards"]
+    for shard in shards["val"]:
+        path = Path(store.path) / shard["file"]
+        table = pq.read_table(path)
+        field = table.schema.get_field_index("rank")
+        new = pa.array(ranks(table["rank"].to_numpy()), pa.int32())
+        pq.write_table(table.set_column(field, table.schema.field(field), new), path)
+        shard["bytes"] = path.stat().st_size
+    edit_meta(store, lambda meta: meta.update(shards=shards))
+
+
+@pytest.mark.parametrize(
+    "ranks", [lambda rank: rank * 0, lambda rank: rank + 1, lambda rank: -rank - 1]
+)
+def test_ranks_that_are_no_permutation(
+    store: Store, ranks: Callable[[NDArray[np.int32]], NDArray[np.int32]]
+) -> None:
+    rewrite_ranks(store, lambda rank: rank)
+    assert len(Store.open(store.path).load("val")) == 8
+    rewrite_ranks(store, ranks)
+    opened = Store.open(store.path)
+    for read in (opened.load, opened.stream):
+        with pytest.raises(InputError, match=r"val: the ranks of .* are not 0, 1, 2, …; prepare"):
+            read("val")
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("name", ["dropped.csv", "attributes.parquet"])
+def test_a_file_beside_the_shards_that_is_missing(
+    make_faces: Any, tmp_path: Path, name: str
+) -> None:
+    source = open_source(str(make_faces(40, smiling=[0, 1] * 20)))
+    store = prepare(source, tmp_path / "data", Options(image_size=6))
+    assert store.meta.attributes == ["smiling"]
+    (tmp_path / "data" / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: this part of the data is missing; prepare"):
+        Store.open(store.path)
+
+
+def test_a_disk_that_fails_is_not_taken_for_damage(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(pq, "ParquetFile", fail)
+    with pytest.raises(InputError, match=r"part-\d+\.parquet: Input/output error$"):
+        store.load("val")
 
 
 @pytest.mark.parametrize(

@@ -233,12 +233,23 @@ def test_images_given_twice(tmp_path: Path) -> None:
         InputError, match=r"--images x: .*a\.parquet holds its images itself; leave"
     ):
         open_source(path, images="x")
+    with pytest.raises(InputError, match=r"--images x: synthetic:20 is drawn; leave --images out"):
+        open_source("synthetic:20", images="x")
 
 
 def test_a_folder_named_as_a_file(tmp_path: Path) -> None:
     """So Spark writes them."""
     write(tmp_path / "faces.parquet" / "part-00000.parquet")
     assert len(open_source(str(tmp_path / "faces.parquet")).table) == N
+
+
+def test_folders_named_as_files_tell_the_splits(folder: Anywhere) -> None:
+    for split in ("train", "validation", "test"):
+        write(folder / "faces" / f"{split}.parquet" / "part-00000.parquet")
+        (folder / "faces" / f"{split}.parquet" / "_SUCCESS").write_bytes(b"")
+    table = open_source(str(folder / "faces")).table
+    assert len(table) == 3 * N
+    assert table["split"].tolist() == ["test"] * N + ["train"] * N + ["val"] * N
 
 
 @pytest.mark.usefixtures("in_process", "small_chunks")
