@@ -77,6 +77,17 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def fractions(text: str) -> tuple[float, float, float]:
+    """Read the option ``--split``."""
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--split {text}: give three shares that sum to 1, as 0.6,0.2,0.2"
+        ) from None
+    return train, val, test
+
+
 def open_data(data: str | None) -> Store:
     """Open a data set; without one `InputError` asks for it."""
     if not data:

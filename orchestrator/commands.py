@@ -8,17 +8,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from orchestrator.arguments import about, begin, check_model, configure, open_data, resume
+from orchestrator.arguments import (
+    about,
+    begin,
+    check_model,
+    configure,
+    fractions,
+    open_data,
+    resume,
+)
 from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import place, read_json, refuse_existing, remove_tree
 from orchestrator.interrupts import sigterm_interrupts
 from orchestrator.runs import Run
+from orchestrator.tables import describe_draw, describe_store, print_summary
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
+    from orchestrator.trainer import SharedData
 
 DONE, FAILED = 0, 1
 
@@ -30,7 +40,7 @@ def prepare(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("fairfront: interrupted; the same command goes on where it was", file=sys.stderr)
         return FAILED
-    print(_describe(store))
+    print(describe_store(store))
     return DONE
 
 
@@ -49,10 +59,10 @@ def train(arguments: argparse.Namespace) -> int:
     with _unless_refused(run), _ray(run, workers=2) as terminal:
         check_workers(config)
         shared = _share(store, config, terminal)
-        print(_describe_draw(config, store), file=terminal)
+        print(describe_draw(config.balance, shared.counts), file=terminal)
         begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
         with Display(run, terminal, begun) as display, following(assignment, display):
-            train_on_workers(assignment, shared)
+            train_on_workers(assignment, shared.splits)
     return _finish(run)
 
 
@@ -217,7 +227,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
 
     options = Options(
         image_size=arguments.image_size,
-        fractions=_fractions(arguments.split),
+        fractions=fractions(arguments.split),
         split_by=arguments.split_by,
         seed=arguments.seed,
         limit=arguments.limit,
@@ -236,31 +246,6 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         return prepare_store(source, arguments.out, options, show)
 
 
-def _fractions(text: str) -> tuple[float, float, float]:
-    """Read the option ``--split``."""
-    try:
-        train, val, test = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"--split {text}: give three shares that sum to 1, as 0.6,0.2,0.2"
-        ) from None
-    return train, val, test
-
-
-def _describe(store: "Store") -> str:
-    meta = store.meta
-    lines = [f"{store.path}: {meta.rows:,} faces of {meta.image_size}x{meta.image_size}"]
-    for split, by_gender in meta.counts.items():
-        counts = [
-            f"{gender} {by_class['0']:,} of class 0, {by_class['1']:,} of class 1"
-            for gender, by_class in by_gender.items()
-        ]
-        lines.append(f"  {split:5} " + "; ".join(counts))
-    if meta.dropped:
-        lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / 'dropped.csv'}")
-    return "\n".join(lines)
-
-
 def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
     """Run the trials that are left; return False when Ctrl-C ended it before all were done."""
     from orchestrator import progress
@@ -272,7 +257,7 @@ def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
         shared = _share(store, config, terminal)
         begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
         with Display(run, terminal, begun) as display:
-            return run_trials(run, config, get(config.sweep.space), shared, display)
+            return run_trials(run, config, get(config.sweep.space), shared.splits, display)
     except KeyboardInterrupt:  # before or after the trials; the sweep itself ends on it in peace
         return False
 
@@ -280,7 +265,6 @@ def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
 def _finish(run: Run) -> int:
     """Write the report, print its short table, and say where it lies."""
     from orchestrator.report import write_report
-    from orchestrator.tables import print_summary
 
     summary = write_report(run)
     print_summary(summary, sys.stdout)
@@ -319,27 +303,10 @@ def _ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
             yield terminal
 
 
-def _share(store: "Store", config: Config, terminal: TextIO) -> Any:
+def _share(store: "Store", config: Config, terminal: TextIO) -> "SharedData":
     """Make the data ready for the trials, and say where its pixels are kept."""
     from orchestrator.trainer import share
 
-    shared, placement = share(store, config.data)
-    print(placement, file=terminal)
+    shared = share(store, config.data)
+    print(shared.placement, file=terminal)
     return shared
-
-
-def _describe_draw(config: Config, store: "Store") -> str:
-    """Say how many faces of each kind an epoch draws."""
-    from orchestrator.balance import expected_counts
-    from orchestrator.splits import GENDERS
-
-    counts = store.meta.counts["train"]
-    drawn = expected_counts(
-        config.balance,
-        {(code, c): counts[name][str(c)] for name, code in GENDERS.items() for c in (0, 1)},
-    )
-    kinds = "; ".join(
-        f"{name} {drawn[code, 0]:,} of class 0, {drawn[code, 1]:,} of class 1"
-        for name, code in GENDERS.items()
-    )
-    return f"balance {config.balance.policy}: {sum(drawn.values()):,} faces an epoch; {kinds}"

@@ -1,5 +1,6 @@
 """One training loop in plain torch: it knows nothing of Ray, files or the terminal.
 
+Its images come in batches from `orchestrator.images`, which knows whether they lie in memory.
 Where `torch.distributed` has a process group, its processes share each global batch, and every
 validation row is evaluated by exactly one of them; without one this is an ordinary loop.
 """
@@ -31,7 +32,7 @@ from orchestrator.inference import (
     to_input,
     uses_bf16,
 )
-from orchestrator.shuffle import epoch_order
+from orchestrator.shuffle import epoch_order, worker_share
 from orchestrator.splits import count_strata
 from orchestrator.stopping import EarlyStopping, EpochMetrics, Monitor
 from orchestrator.strict import Strict
@@ -85,7 +86,7 @@ class Training:
     """The training of one network on one data set; iterate over it to train.
 
     Each step of the iteration trains one epoch, validates, and gives its `EpochMetrics`. When the
-    iteration has ended, `model` holds the weights of `kept`.
+    iteration has ended, `model` holds the weights of `kept`, and `kept_logit` its logits of val.
 
     Parameters
     ----------
@@ -110,6 +111,7 @@ class Training:
         self.config = config
         self.device = device or pick_device()
         self.kept: EpochMetrics | None = None
+        self.kept_logit = np.empty(0, np.float32)
         self._autocast = uses_bf16(config.train.precision, self.device)
         self._rank, self._world = rank_and_world()
         # channels_last is how the store's pixels lie, and what convolutions like best.
@@ -145,10 +147,10 @@ class Training:
         # Dropout must differ between the workers of one step; all else is drawn for all of them.
         torch.manual_seed(self.config.seed * 1009 + self._rank)
         for epoch in range(self.config.train.epochs):
-            metrics = self._epoch(epoch)
+            metrics, logit = self._epoch(epoch)
             improved = stopping.improved(metrics)
             if improved or self.config.train.keep == "last":
-                self.kept = metrics
+                self.kept, self.kept_logit = metrics, logit
             if improved and self.config.train.keep == "best":
                 best_weights = copy.deepcopy(self.model.state_dict())
             yield metrics
@@ -163,7 +165,8 @@ class Training:
         images = self._val_images if ours else hold(arrays.images, self.device)
         return predict_logits(self.model, images, len(arrays), self._autocast)
 
-    def _epoch(self, epoch: int) -> EpochMetrics:
+    def _epoch(self, epoch: int) -> tuple[EpochMetrics, NDArray[np.float32]]:
+        """Train and validate; return the metrics and the logits of val."""
         start = time.perf_counter()
         train_loss = self._train_epoch(epoch)
         trained = time.perf_counter()
@@ -177,7 +180,7 @@ class Training:
         groups = group_metrics(
             self._val.label, predict_labels(logit), self._val.gender, self.config.fair_lambda
         )
-        return EpochMetrics(
+        metrics = EpochMetrics(
             epoch=epoch + 1,
             lr=self._optimizer.param_groups[0]["lr"],
             train_loss=train_loss,
@@ -192,6 +195,7 @@ class Training:
             seconds=time.perf_counter() - start,
             images_per_second=self._drawn / (trained - start),
         )
+        return metrics, logit
 
     def _train_epoch(self, epoch: int) -> float:
         self._wrapped.train()
@@ -213,7 +217,7 @@ class Training:
         drawn = draw(self.config.balance, train.gender, train.label, train.rank, epoch=epoch)
         order = epoch_order(drawn, train.block, rng)
         flips = rng.random(len(order)) < 0.5 * self.config.train.flip
-        mine = np.arange(len(order)) % size % self._world == self._rank
+        mine = worker_share(len(order), size, self._rank, self._world)
         share = len(range(self._rank, size, self._world))
         images = self._train_images.batches(order[mine], max(1, share))
         rows = torch.from_numpy(order[mine]).to(self.device)

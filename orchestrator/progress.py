@@ -27,6 +27,10 @@ class Score(Strict):
         return cls(**{name: float(metrics[name]) for name in cls.model_fields})
 
 
+FINISHING = 0.2
+"""The last evaluation of a trial and its files, in epochs."""
+
+
 class RunningTrial(Strict):
     """A trial in training."""
 
@@ -123,7 +127,8 @@ class Progress(Strict):
         expected = (self.epochs + sum(counts)) / (1 + len(counts))
         waiting = max(0, self.trials_total - len(self.ended) - len(self.running))
         left = waiting * expected + sum(
-            max(0.0, max(expected, trial.epoch + 1) - trial.epoch) for trial in self.running
+            min(max(expected, trial.epoch + 1), trial.epochs) - trial.epoch + FINISHING
+            for trial in self.running
         )
         return done / (done + left)
 

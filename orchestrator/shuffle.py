@@ -34,3 +34,13 @@ def epoch_order(
     window_of_block = rng.permutation(int(block.max(initial=-1)) + 1) // WINDOW_BLOCKS
     shuffled = rng.permutation(rows)
     return shuffled[np.argsort(window_of_block[block[shuffled]], kind="stable")]
+
+
+def worker_share(rows: int, batch: int, rank: int, world: int) -> NDArray[np.bool_]:
+    """Tell which of an epoch's rows, in order, worker `rank` of `world` trains; shape (rows,).
+
+    Of each global batch of `batch` rows the workers take turns, so that their shares differ by one
+    row at most, and all of a worker's but the last are of one size.
+    """
+    mine: NDArray[np.bool_] = np.arange(rows) % batch % world == rank
+    return mine

@@ -62,12 +62,19 @@ def _sampler(config: Config, told: int) -> optuna.samplers.BaseSampler:
 def check_space(space: Space, config: Config) -> None:
     """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=config.seed)).ask()
-    if with_overrides(config, space.suggest(trial)).data != config.data:
-        raise InputError(
-            f"--space {config.sweep.space}: it varies data.*, but all trials share one copy of the "
-            "data; give such settings with --set"
-        )
+    sampler = optuna.samplers.RandomSampler(seed=config.seed)
+    _suggest(space, config, optuna.create_study(sampler=sampler).ask())
+
+
+def _suggest(space: Space, config: Config, trial: optuna.Trial) -> Config:
+    overrides = space.suggest(trial)
+    for key in overrides:
+        if key.startswith("data."):
+            raise InputError(
+                f"--space {config.sweep.space}: it varies {key}, but all trials share one copy of "
+                "the data; give such a setting with --set"
+            )
+    return with_overrides(config, overrides)
 
 
 class StudySearch(Searcher):
@@ -104,7 +111,7 @@ class StudySearch(Searcher):
         recipe = trial.user_attrs.get("recipe")
         config = self._config
         if recipe is None or recipe in self._space.points:  # so that the study learns from it too
-            config = with_overrides(config, self._space.suggest(trial))
+            config = _suggest(self._space, config, trial)
         if recipe is not None:
             config = with_recipe(config, recipe)
         return Assignment(self._run.trial(f"t{trial.number:03d}"), config, trial.params)

@@ -1,10 +1,14 @@
-"""The short table that ends a run on the terminal."""
+"""What commands say on the terminal: the short table that ends a run, and counts of faces."""
 
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
+
+from orchestrator.balance import BalanceConfig, expected_counts
+from orchestrator.splits import GENDERS, Counts
+from orchestrator.store import Store
 
 ROWS = ("best", "plain", "reference")
 
@@ -62,3 +66,27 @@ def _settings(best: Mapping[str, Any]) -> list[str]:
             + ("; it levels down: the better gender lost" if change["levelled_down"] else "")
         )
     return lines
+
+
+def describe_store(store: Store) -> str:
+    """Say what `prepare` made."""
+    meta = store.meta
+    lines = [f"{store.path}: {meta.rows:,} faces of {meta.image_size}x{meta.image_size}"]
+    lines += [f"  {split:5} {_kinds(meta.strata(split))}" for split in meta.counts]
+    if meta.dropped:
+        lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / 'dropped.csv'}")
+    return "\n".join(lines)
+
+
+def describe_draw(config: BalanceConfig, counts: Counts) -> str:
+    """Say how many faces of each kind an epoch draws from a split with such counts."""
+    drawn = expected_counts(config, counts)
+    policy = config.policy if config.policy == "none" else f"{config.policy} over {config.over}"
+    return f"balance {policy}: {sum(drawn.values()):,} faces an epoch; {_kinds(drawn)}"
+
+
+def _kinds(counts: Counts) -> str:
+    return "; ".join(
+        f"{name} {counts[code, 0]:,} of class 0, {counts[code, 1]:,} of class 1"
+        for name, code in GENDERS.items()
+    )

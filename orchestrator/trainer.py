@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import ray.train
@@ -16,11 +16,12 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.arrays import Arrays
 from orchestrator.config import Config
-from orchestrator.data import DataConfig, Placement, load, place_pixels
+from orchestrator.data import DataConfig, Placement, Residence, load, place_pixels
 from orchestrator.display import Display
 from orchestrator.errors import InputError
 from orchestrator.progress import EndedTrial, RunningTrial, Score
 from orchestrator.runs import Trial
+from orchestrator.splits import Counts, count_strata
 from orchestrator.stopping import EpochMetrics
 from orchestrator.store import Store
 from orchestrator.trial import Assignment, run_trial
@@ -28,8 +29,17 @@ from orchestrator.trial import Assignment, run_trial
 Shared = list["ray.ObjectRef[dict[str, Arrays]]"]
 
 
-def share(store: Store, config: DataConfig) -> tuple[Shared, Placement]:
-    """Make the splits ready for every process of the cluster, and say where their pixels are kept.
+class SharedData(NamedTuple):
+    """A run's data, ready for every process of the cluster."""
+
+    splits: Shared
+    placement: Placement
+    counts: Counts
+    """Of the train split that is trained on."""
+
+
+def share(store: Store, config: DataConfig) -> SharedData:
+    """Make the splits ready for every process of the cluster.
 
     Resident pixels are put into the object store once, and processes of a node then read them in
     place. The reference comes in a list, which Ray passes on without fetching what it refers to.
@@ -37,20 +47,28 @@ def share(store: Store, config: DataConfig) -> tuple[Shared, Placement]:
     Raises
     ------
     InputError
-        A shard is damaged, or the pixels are to be resident and do not fit.
+        A shard is damaged, the pixels are to be resident and do not fit, or a fold is too small.
     """
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    memory = min(node["object_store_memory"] for node in resources if "object_store_memory" in node)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    training = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
+    memory = min(node.get("object_store_memory", 0) for node in training)
     placement = place_pixels(config, store, memory)
-    # In a process of its own, whose memory is free again once they are in the object store.
-    loading = ray.remote(num_cpus=0)(load).remote(store, config, placement.residence)
+    # Loaded by a process of its own, whose memory is free again once the splits are in the object
+    # store, and not fetched to this one's node, which may not train.
+    loading: Any = _load.remote(store, config, placement.residence)
+    splits, counts = loading
     try:
-        ray.get(loading)
+        return SharedData([splits], placement, ray.get(counts))
     except RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None
         raise
-    return [loading], placement
+
+
+@ray.remote(num_cpus=0, num_returns=2)
+def _load(store: Store, config: DataConfig, residence: Residence) -> Any:
+    data = load(store, config, residence)
+    return data, count_strata(data["train"].gender, data["train"].label)
 
 
 def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from toys import SIDE, toy_arrays
 from orchestrator.config import resolve
 from orchestrator.data import DataConfig, cross_validate, place_pixels
 from orchestrator.errors import InputError
+from orchestrator.meta import Meta
 from orchestrator.splits import assign_folds, count_strata
-from orchestrator.store import Meta, Store
+from orchestrator.store import Store
 
 PIXELS = 1000 * 80 * 80 * 3
 
@@ -107,3 +108,11 @@ def check(part, pixels):
         inside = (part.gender == gender) & (part.label == label)
         assert sorted(part.rank[inside]) == list(range(count))
     assert np.all(np.diff(part.block) >= 0)
+
+
+def test_a_fold_without_a_gender():
+    train, val = people(20, 1), people(10, 2)
+    with pytest.raises(
+        InputError, match=r"data\.folds=30: there are no (wo)?men in fold 0, .*fewer"
+    ):
+        cross_validate(train, val, 30, 0, people=False)

@@ -53,6 +53,7 @@ def test_it_learns_and_its_metrics_are_those_of_its_logits():
     )
     assert groups.fair == training.kept.fair  # the kept epoch's weights are the model's
     assert groups.accuracy > 0.9
+    assert np.array_equal(training.kept_logit, training.logits(data["val"]))
 
 
 def test_the_same_seed_repeats_every_figure():
@@ -107,20 +108,28 @@ def test_flips_are_half_or_none():
     assert not any(seen(start("train.flip=false"))[1])
 
 
-def test_a_streamed_split_trains_to_the_same_figures(monkeypatch):
-    """Whatever gives the batches: only the order of rows is asked of it."""
+@pytest.mark.parametrize("batch", [1, 7, 33])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_workers_share_each_global_batch(workers, batch):
+    settings = ("balance.policy=undersample", f"train.batch_size={batch}")
+    alone = start(*settings)
+    whole, _ = seen(alone)
+    steps = [step.size for step in alone._batches(0)]
+    shares = []
+    for rank in range(workers):
+        training = start(*settings)
+        training._rank, training._world = rank, workers
+        batches = list(training._batches(0))
+        assert [step.size for step in batches] == steps  # all take every step together
+        shares.append([len(step.images) if step.weights.any() else 0 for step in batches])
+        if not any(step.weights.sum() == 0 for step in batches):
+            assert seen(training)[0] == whole_share(whole, batch, rank, workers)
+    assert [sum(share) for share in zip(*shares, strict=True)] == steps
 
-    class Fed:
-        def __init__(self, images, device):
-            self.images, self.device = images, device
 
-        def batches(self, order, size):
-            for at in range(0, len(order), size):
-                yield torch.from_numpy(self.images[order[at : at + size]])
-
-    resident = [untimed(epoch) for epoch in start("balance.policy=undersample")]
-    monkeypatch.setattr(loop, "hold", Fed)
-    assert [untimed(epoch) for epoch in start("balance.policy=undersample")] == resident
+def whole_share(rows, batch, rank, workers):
+    batches = [rows[at : at + batch] for at in range(0, len(rows), batch)]
+    return [row for one in batches for row in one[rank::workers]]
 
 
 def test_gender_weights_scale_the_loss_as_keras_does():

@@ -216,6 +216,23 @@ def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, dat
     assert len(runs[0].predictions) == len(runs[1].predictions)
 
 
+def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd):
+    models = []
+    for residence, said in (("resident", "data: resident"), ("stream", "data: streamed from disk")):
+        out = folder / residence
+        words = ["train", "--data", data, "--out", out, *QUICK, f"data.residence={residence}"]
+        words += ["data.folds=3", "data.fold=1", "balance.policy=undersample"]
+        assert main([str(word) for word in words]) == 0
+        printed = capfd.readouterr().out
+        assert said in printed
+        assert "balance undersample over gender: " in printed
+        trial = Run.open(str(out)).trial("default")
+        models.append((trial.path / "model.safetensors").read_bytes())
+        images = trial.result.config.data
+        assert (images.folds, images.fold) == (3, 1)
+    assert models[0] == models[1]
+
+
 def test_a_sweep_of_two_workers_a_trial(folder, data, capfd):
     assert sweep(data, folder / "wide", "--trials", "1", "--workers", "2") == 0
     (trial,) = Run.open(str(folder / "wide")).complete()
