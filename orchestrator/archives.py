@@ -54,6 +54,12 @@ def uri(member: str, archive: Anywhere) -> str:
     return f"{SCHEME}{member}::{archive}"
 
 
+def split(path: str) -> tuple[str, str]:
+    """Return the member and the archive of a path that `uri` made."""
+    member, _, archive = path.removeprefix(SCHEME).rpartition("::")
+    return member, archive
+
+
 def open_archive(path: Anywhere) -> Archive:
     """Look through a zip archive.
 
@@ -99,13 +105,12 @@ def read_members(paths: Sequence[str]) -> Iterator[bytes | Exception]:
     Exception
         Whatever the file system raises, where an archive cannot be reached.
     """
-    parts = (path.removeprefix(SCHEME).rpartition("::") for path in paths)
-    for archive, members in groupby(parts, key=lambda part: part[2]):
+    for archive, members in groupby(map(split, paths), key=lambda parts: parts[1]):
         try:
             opened: zipfile.ZipFile | Exception = _open(archive, version_of(place(archive)))
         except DAMAGE as error:
             opened = error
-        for member, _, _ in members:
+        for member, _ in members:
             yield opened if isinstance(opened, Exception) else _read(opened, member)
 
 

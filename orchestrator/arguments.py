@@ -3,14 +3,11 @@
 import argparse
 from typing import Any
 
-import models
 from orchestrator.config import Config, resolve, with_overrides
 from orchestrator.errors import InputError
 from orchestrator.files import place
 from orchestrator.runs import Run
 from orchestrator.store import Store
-from orchestrator.study import check_space
-from search_spaces import get
 
 SETTINGS = {
     "workers": "workers",
@@ -25,6 +22,9 @@ SETTINGS = {
 
 def begin(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
+    from orchestrator.study import check_space  # brings Ray, which few commands need
+    from search_spaces import get
+
     config = configure(arguments, "default")
     check_space(get(config.sweep.space), config)  # one that is wrong must leave no run behind
     store = open_data(arguments.data)
@@ -68,6 +68,8 @@ def configure(arguments: argparse.Namespace, recipe: str) -> Config:
 
 def check_model(config: Config, store: Store) -> None:
     """Find here, not in a worker, that a model or its weights cannot be had."""
+    import models
+
     models.build(config.model, store.meta.image_size)
 
 

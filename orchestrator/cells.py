@@ -29,6 +29,12 @@ def uri(row: int, file: Anywhere) -> str:
     return f"{SCHEME}{row}::{file}"
 
 
+def split(path: str) -> tuple[int, str]:
+    """Return the row and the file of a path that `uri` made."""
+    row, _, file = path.removeprefix(SCHEME).partition("::")
+    return int(row), file
+
+
 def image_leaf(schema: pa.Schema) -> str | None:
     """Return the name by which Parquet knows the bytes of the images; None if it has none."""
     index = schema.get_field_index(COLUMN)
@@ -59,14 +65,13 @@ def read_cells(paths: Sequence[str]) -> Iterator[bytes | Exception]:
     Exception
         Whatever the file system raises, where a file cannot be reached.
     """
-    parts = (path.removeprefix(SCHEME).partition("::") for path in paths)
-    for file, cells in groupby(parts, key=lambda part: part[2]):
+    for file, cells in groupby(map(split, paths), key=lambda parts: parts[1]):
         try:
             opened: _Cells | Exception = _open(file, version_of(place(file)))
         except Exception as error:  # Arrow's, on a damaged file, are of many kinds
             opened = _damage(error)
-        for row, _, _ in cells:
-            yield opened if isinstance(opened, Exception) else opened.read(int(row))
+        for row, _ in cells:
+            yield opened if isinstance(opened, Exception) else opened.read(row)
 
 
 class _Cells:

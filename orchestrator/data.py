@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.arrays import Arrays
 from orchestrator.errors import InputError
-from orchestrator.splits import GENDERS, SPLITS, assign_folds, assign_ranks
+from orchestrator.splits import SPLITS, absent_genders, assign_folds, assign_ranks
 from orchestrator.store import Store
 from orchestrator.streaming import StreamedImages
 from orchestrator.strict import Strict
@@ -128,13 +128,12 @@ def cross_validate(
     identity = np.concatenate([train.identity, val.identity]) if people else None
     of_row = assign_folds(folds, gender, label, key, identity)
     for validates in (True, False):
-        for name, code in GENDERS.items():
-            if code not in gender[(of_row == fold) == validates]:
-                raise InputError(
-                    f"data.folds={folds}: there are no {name} in "
-                    f"{f'fold {fold}' if validates else f'the folds but {fold}'}, so the fair "
-                    "metric is undefined; give fewer folds"
-                )
+        for name in absent_genders(gender[(of_row == fold) == validates]):
+            raise InputError(
+                f"data.folds={folds}: there are no {name} in "
+                f"{f'fold {fold}' if validates else f'the folds but {fold}'}, so the fair "
+                "metric is undefined; give fewer folds"
+            )
     first, second = of_row[: len(train)], of_row[len(train) :]
     return (
         _joined(train, val, np.flatnonzero(first != fold), np.flatnonzero(second != fold), key),

@@ -20,7 +20,8 @@ from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, one_line
 from orchestrator.meta import PREPARE_AGAIN
 from orchestrator.splits import GENDERS, SPLITS
-from orchestrator.store import Store
+from orchestrator.store import DROPPED, Store
+from orchestrator.tables import name_policy
 
 CONTACT_SHEET = "contact_sheet.png"
 """Where the picture lies in the data set, if nothing else is said."""
@@ -148,11 +149,11 @@ def _list_dropped(store: Store, _splits: Splits) -> Shown:
     yield table
     if len(grouped) > MOST_REASONS:
         yield f"and {len(grouped) - MOST_REASONS} more reasons"
-    yield f"All of them: {store.path / 'dropped.csv'}"
+    yield f"All of them: {store.path / DROPPED}"
 
 
 def _read_dropped(store: Store) -> pd.DataFrame:
-    path = store.path / "dropped.csv"
+    path = store.path / DROPPED
     try:
         with path.open("rb") as file:
             dropped = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -176,9 +177,8 @@ def _plan_epochs(store: Store, _splits: Splits) -> Shown:
     counts = store.meta.strata("train")
     for config in DRAWING:
         drawn = expected_counts(config, counts)
-        name = "none" if config.policy == "none" else f"{config.policy} over {config.over}"
         cells = [sum(drawn.values()), *(drawn[stratum] for stratum in counts)]
-        table.add_row(name, *(f"{n:,}" for n in cells))
+        table.add_row(name_policy(config), *(f"{n:,}" for n in cells))
     yield table
 
 

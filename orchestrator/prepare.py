@@ -22,7 +22,7 @@ from orchestrator.files import Anywhere, place, remove_tree, write_text, writing
 from orchestrator.pool import map_chunks
 from orchestrator.selection import Options, describe, fingerprint, select, without
 from orchestrator.sources.base import Source
-from orchestrator.store import ATTRIBUTES, Store, attributes_schema
+from orchestrator.store import ATTRIBUTES, DROPPED, Store, attributes_schema
 from orchestrator.unfinished import (
     META,
     KeptError,
@@ -185,7 +185,7 @@ def _write_dropped(work: Anywhere, dropped: Mapping[str, str]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("filename", "reason"))
     writer.writerows(sorted(dropped.items()))
-    write_text(work / "dropped.csv", text.getvalue())
+    write_text(work / DROPPED, text.getvalue())
 
 
 def _write_attributes(job: Job, source: Source, kept: pd.DataFrame) -> None:

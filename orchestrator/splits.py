@@ -178,6 +178,11 @@ def choose(table: pd.DataFrame, limit: int | None, seed: int) -> NDArray[np.intp
     return np.flatnonzero(rank < parts[stratum_of(gender, label)])
 
 
+def absent_genders(gender: NDArray[np.int8]) -> list[str]:
+    """Name the genders that nobody in an array of shape (n,) has."""
+    return [name for name, value in GENDERS.items() if value not in gender]
+
+
 def check_splits(splits: NDArray[np.int8], gender: NDArray[np.int8], option: str) -> None:
     """Raise `InputError`, blaming `option`, if a split is empty or has one gender only."""
     for code, split in enumerate(SPLITS):
@@ -186,12 +191,11 @@ def check_splits(splits: NDArray[np.int8], gender: NDArray[np.int8], option: str
             raise InputError(
                 f"{option}: the {split} split is empty; choose another --split-by or --split"
             )
-        for name, value in GENDERS.items():
-            if value not in present:
-                raise InputError(
-                    f"{option}: the {split} split has no {name}, so the fair metric is undefined; "
-                    "choose another --split-by, --split or --seed"
-                )
+        for name in absent_genders(present):
+            raise InputError(
+                f"{option}: the {split} split has no {name}, so the fair metric is undefined; "
+                "choose another --split-by, --split or --seed"
+            )
 
 
 def _by_row(

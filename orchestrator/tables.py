@@ -8,7 +8,7 @@ from rich.table import Table
 
 from orchestrator.balance import BalanceConfig, expected_counts
 from orchestrator.splits import GENDERS, Counts
-from orchestrator.store import Store
+from orchestrator.store import DROPPED, Store
 
 ROWS = ("best", "plain", "reference")
 
@@ -74,15 +74,20 @@ def describe_store(store: Store) -> str:
     lines = [f"{store.path}: {meta.rows:,} faces of {meta.image_size}x{meta.image_size}"]
     lines += [f"  {split:5} {_kinds(meta.strata(split))}" for split in meta.counts]
     if meta.dropped:
-        lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / 'dropped.csv'}")
+        lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / DROPPED}")
     return "\n".join(lines)
 
 
 def describe_draw(config: BalanceConfig, counts: Counts) -> str:
     """Say how many faces of each kind an epoch draws from a split with such counts."""
     drawn = expected_counts(config, counts)
-    policy = config.policy if config.policy == "none" else f"{config.policy} over {config.over}"
-    return f"balance {policy}: {sum(drawn.values()):,} faces an epoch; {_kinds(drawn)}"
+    total = sum(drawn.values())
+    return f"balance {name_policy(config)}: {total:,} faces an epoch; {_kinds(drawn)}"
+
+
+def name_policy(config: BalanceConfig) -> str:
+    """Name a balance policy and the groups that it looks at."""
+    return config.policy if config.policy == "none" else f"{config.policy} over {config.over}"
 
 
 def _kinds(counts: Counts) -> str:

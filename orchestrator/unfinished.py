@@ -182,8 +182,8 @@ def _lock(folder: int, work: Path) -> None:
 
 def _containers(paths: Sequence[str]) -> set[str]:
     """Return the archives or the Parquet files that paths lead into, as `read_many` takes them."""
-    zips = (path.rpartition("::")[2] for path in paths if path.startswith(archives.SCHEME))
-    parquets = (path.partition("::")[2] for path in paths if path.startswith(cells.SCHEME))
+    zips = (archives.split(path)[1] for path in paths if path.startswith(archives.SCHEME))
+    parquets = (cells.split(path)[1] for path in paths if path.startswith(cells.SCHEME))
     return {*zips, *parquets}
 
 

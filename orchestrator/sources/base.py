@@ -11,7 +11,7 @@ import pandas as pd
 from orchestrator.archives import SUFFIX, Archive, open_archive
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, is_local
-from orchestrator.splits import GENDERS
+from orchestrator.splits import GENDERS, absent_genders
 
 COLUMNS = ("filename", "path", "label", "gender", "identity", "split")
 
@@ -177,12 +177,11 @@ def _refuse_twins(filename: pd.Series, path: pd.Series, where: str) -> None:
 
 
 def _refuse_one_gender(genders: pd.Series, where: str) -> None:
-    for gender, value in GENDERS.items():
-        if not (genders == value).any():
-            raise InputError(
-                f"{where}: no {gender} among {len(genders)} faces (gender {value}), so the fair "
-                "metric is undefined; give faces of both genders"
-            )
+    for gender in absent_genders(genders.to_numpy()):
+        raise InputError(
+            f"{where}: no {gender} among {len(genders)} faces (gender {GENDERS[gender]}), so the "
+            "fair metric is undefined; give faces of both genders"
+        )
 
 
 def _fingerprint(table: pd.DataFrame) -> str:
