@@ -24,7 +24,7 @@ from orchestrator.arrays import block_rows, image_column
 from orchestrator.decode import decode_into
 from orchestrator.files import Anywhere, write_text, writing
 from orchestrator.meta import Shard
-from orchestrator.reading import read_many
+from orchestrator.readahead import read_ahead
 from orchestrator.sources.base import Drawing
 from orchestrator.splits import SPLITS
 from orchestrator.store import schema
@@ -33,6 +33,8 @@ from orchestrator.strict import Strict
 STATE, FACES = "state", "faces"
 PIECE_ROWS = 128
 """Rows decoded between two looks at whether to stop."""
+READ_TOGETHER = 64
+"""Files read ahead while as many are decoded."""
 CHUNK_BYTES = 2**26
 """The most pixels that a process holds at a time; it copies them once."""
 MAX_TRIES = 3
@@ -231,16 +233,20 @@ def _dropped(rows: pa.Table, reasons: Sequence[str | None]) -> list[tuple[str, s
 def _decode_all(job: Job, rows: pa.Table) -> tuple[NDArray[np.uint8], list[str | None]]:
     """Return the images, shape (n, H, W, 3), and for each why it could not be read."""
     images = np.zeros((len(rows), job.image_size, job.image_size, 3), np.uint8)
-    reasons: list[str | None] = []
+    files = read_ahead(_paths(job, rows))
+    return images, [decode_into(image, data) for image, data in zip(images, files, strict=True)]
+
+
+def _paths(job: Job, rows: pa.Table) -> Iterator[list[str]]:
+    """Give the paths a few at a time, those of images that are drawn once they are."""
     for start in range(0, len(rows), PIECE_ROWS):
         _heed_stop(job)
         piece = rows.slice(start, PIECE_ROWS)
         paths: list[str] = piece["path"].to_pylist()
         if job.drawing is not None:
             paths = job.drawing.draw(job.work / FACES, piece["filename"].to_pylist())
-        for image, data in zip(images[start:], read_many(paths), strict=False):
-            reasons.append(decode_into(image, data))
-    return images, reasons
+        for first in range(0, len(paths), READ_TOGETHER):
+            yield paths[first : first + READ_TOGETHER]
 
 
 def _write_shard(job: Job, file: str, table: pa.Table) -> Shard:

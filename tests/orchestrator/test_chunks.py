@@ -5,7 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from orchestrator import chunks
 from orchestrator.chunks import (
+    PIECE_ROWS,
     ChunkStatus,
     CrashedError,
     Job,
@@ -83,6 +85,20 @@ def test_a_task_stops_when_it_is_told_to(job: Job) -> None:
             task(job, 0, rows_of(job, [0]))
     assert not any((Path(job.work) / "state").glob("*.json"))
     assert write_chunk(replace(job, token="another"), 0, rows_of(job, [0])).rows == 1
+
+
+def test_a_task_stops_between_two_pieces(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def stop_at_once(_image: object, _data: object) -> str:
+        stop(job)
+        decoded.append(1)
+        return "no image"
+
+    monkeypatch.setattr(chunks, "decode_into", stop_at_once)
+    with pytest.raises(StoppedError):
+        write_chunk(job, 0, rows_of(job, [0] * 1000))
+    assert len(decoded) <= PIECE_ROWS
 
 
 def test_only_processes_that_die_at_work_are_counted(job: Job) -> None:

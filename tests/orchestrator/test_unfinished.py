@@ -215,7 +215,7 @@ def test_a_place_that_fails_keeps_what_is_done(
         return (Path(path).read_bytes() for path in paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.chunks.read_many", read_many)
+        patch.setattr("orchestrator.readahead.read_many", read_many)
         line = (
             r"0016\.jpg: Input/output error; mend that and run the same command again: it goes on"
         )
