@@ -4,32 +4,23 @@ from collections.abc import Callable
 
 from torch import nn
 
-from models.cnn import ReferenceCNN
+from models.cnn import CNN
 from models.config import ModelConfig
-from orchestrator.errors import InputError
 
-__all__ = ["MODELS", "ModelConfig", "build", "count_parameters"]
+__all__ = [
+    "MODELS",
+    "ModelConfig",
+    "build",
+    "caches_features",
+    "count_parameters",
+    "last_layer",
+    "parameter_groups",
+]
 
-
-def _cnn(config: ModelConfig, image_size: int, _pretrained: bool) -> nn.Module:
-    return ReferenceCNN(image_size, config.dropout)
-
-
-def _resnet50_frozen(config: ModelConfig, image_size: int, pretrained: bool) -> nn.Module:
-    from models.resnet import FrozenResNet50  # torchvision takes a second to import
-
-    model = FrozenResNet50(image_size, config.dropout)
-    if pretrained:
-        model.load_backbone(config.weights)
-    return model
-
-
-MODELS: dict[str, Callable[[ModelConfig, int, bool], nn.Module]] = {
-    "cnn": _cnn,
-    "resnet50_frozen": _resnet50_frozen,
-}
-"""Makers of networks by name: (config, image size in pixels, pretrained) to a module that takes
-images of shape (n, 3, size, size), float in [0, 1], and gives logits of shape (n,)."""
+MODELS: dict[str, Callable[[int, ModelConfig], nn.Module]] = {"cnn": CNN}
+"""Makers of our own networks by name: (image size in pixels, config) to a module that takes images
+of shape (n, 3, size, size), float in [0, 1], and gives logits of shape (n,). Any other name is a
+network of torchvision's."""
 
 
 def build(config: ModelConfig, image_size: int, *, pretrained: bool = True) -> nn.Module:
@@ -50,11 +41,33 @@ def build(config: ModelConfig, image_size: int, *, pretrained: bool = True) -> n
     InputError
         No such network, images too small for it, or weights that cannot be had.
     """
+    if config.name in MODELS:
+        return MODELS[config.name](image_size, config)
+    from models.backbone import BackboneNetwork  # torchvision takes a second to import
+
+    return BackboneNetwork(image_size, config, pretrained=pretrained)
+
+
+def parameter_groups(
+    model: nn.Module, config: ModelConfig
+) -> list[tuple[list[nn.Parameter], float]]:
+    """Return the parameters that train, in groups with a factor each on the learning rate."""
     if config.name not in MODELS:
-        raise InputError(
-            f"model.name={config.name}: no such network; there are {', '.join(MODELS)}"
-        )
-    return MODELS[config.name](config, image_size, pretrained)
+        from models.backbone import BackboneNetwork
+
+        if isinstance(model, BackboneNetwork):
+            return model.parameter_groups()
+    return [([p for p in model.parameters() if p.requires_grad], 1.0)]
+
+
+def last_layer(model: nn.Module) -> nn.Linear:
+    """Return the layer that gives the logit."""
+    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def caches_features(config: ModelConfig) -> bool:
+    """Tell whether the network has a backbone that no training changes."""
+    return config.name not in MODELS and config.unfreeze == "none"
 
 
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:

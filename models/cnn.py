@@ -1,52 +1,55 @@
-"""The reference convolutional network."""
+"""The family of convolutional networks that the published recipe's belongs to."""
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from models.config import ModelConfig
 from orchestrator.errors import InputError
 
-SMALLEST_IMAGE = 22
-"""Pixels a side below which nothing is left after the third pooling."""
 
+class CNN(nn.Module):
+    """Stages of convolution and pooling and a dense head, initialised as Keras would do it.
 
-class ReferenceCNN(nn.Module):
-    """The published recipe's network, initialised as Keras would initialise it.
-
-    Convolutions of 3×3 with 32, 64 and 128 channels, without padding, each with ReLU and 2×2
-    max-pooling; then 512 units with ReLU, dropout, and one logit. It has 4,288,577 parameters for
-    images of 80×80.
+    A stage is a convolution of 3×3 without padding, batch normalisation if wanted, ReLU and 2×2
+    max-pooling. The head is a hidden layer with ReLU, dropout, and one logit. By default it is the
+    reference network: 32, 64 and 128 channels, flattened, 512 hidden units; it has 4,288,577
+    parameters for images of 80×80.
 
     Parameters
     ----------
     image_size
         Pixels a side of the square images.
-    dropout
-        The share of the 512 units that are dropped in training.
+    config
+        Depth, width and batch normalisation of the stages; head, hidden units and dropout.
 
     Raises
     ------
     InputError
-        The images are too small for three convolutions and poolings.
+        The images are too small for so many stages.
     """
 
-    def __init__(self, image_size: int = 80, dropout: float = 0.5) -> None:
+    def __init__(self, image_size: int = 80, config: ModelConfig | None = None) -> None:
         super().__init__()
-        if image_size < SMALLEST_IMAGE:
+        config = config or ModelConfig()
+        smallest = smallest_image(config.depth)
+        if image_size < smallest:
             raise InputError(
-                f"model.name=cnn: images of {image_size} pixels are too small for it; prepare them "
-                f"with --image-size {SMALLEST_IMAGE} or more"
+                f"model.depth={config.depth}: images of {image_size} pixels are too small for so "
+                f"many stages; prepare them with --image-size {smallest} or more, or lower "
+                "model.depth"
             )
         side = image_size
-        for _ in range(3):
+        for _ in range(config.depth):
             side = (side - 2) // 2
-        self.features = nn.Sequential(*_stage(3, 32), *_stage(32, 64), *_stage(64, 128))
-        self.head = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(128 * side * side, 512),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(512, 1),
-        )
+        channels = [3, *(config.width * 2**stage for stage in range(config.depth))]
+        stages = [_stage(*both, config.batch_norm) for both in pairwise(channels)]
+        self.features = nn.Sequential(*(layer for stage in stages for layer in stage))
+        if config.head == "pooled":
+            self.features.append(nn.AdaptiveAvgPool2d(1))
+            side = 1
+        self.head = nn.Sequential(nn.Flatten(), *dense(channels[-1] * side * side, config))
         self.apply(init_like_keras)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -65,8 +68,25 @@ class ReferenceCNN(nn.Module):
         return logit.squeeze(1)
 
 
-def _stage(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels_in, channels_out, kernel_size=3), nn.ReLU(), nn.MaxPool2d(2)
+def smallest_image(depth: int) -> int:
+    """Return the pixels a side of which one is left after `depth` stages."""
+    side = 1
+    for _ in range(depth):
+        side = 2 * side + 2
+    return side
+
+
+def dense(inputs: int, config: ModelConfig) -> tuple[nn.Module, ...]:
+    """Return the layers of a head, from `inputs` features to a logit."""
+    hidden = (nn.Linear(inputs, config.hidden), nn.ReLU()) if config.hidden else ()
+    return *hidden, nn.Dropout(config.dropout), nn.Linear(config.hidden or inputs, 1)
+
+
+def _stage(channels_in: int, channels_out: int, batch_norm: bool) -> tuple[nn.Module, ...]:
+    # The normalisation's own offset makes the convolution's bias idle.
+    convolution = nn.Conv2d(channels_in, channels_out, kernel_size=3, bias=not batch_norm)
+    normalisation = (nn.BatchNorm2d(channels_out),) if batch_norm else ()
+    return convolution, *normalisation, nn.ReLU(), nn.MaxPool2d(2)
 
 
 @torch.no_grad()

@@ -11,15 +11,19 @@ from orchestrator.strict import Strict
 
 
 class LossConfig(Strict):
-    """Binary focal cross-entropy; ``gamma=0`` without class balancing is plain cross-entropy."""
+    """A loss by name. focal with ``gamma=0`` and no class balancing is plain cross-entropy."""
 
     name: str = "focal"
     """A key of `LOSSES`."""
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing: the share of each label that is spread over both classes alike."""
     gamma: float = Field(default=0.0, ge=0)
-    """How much easy examples are discounted: ``(1 - p_t) ** gamma``."""
+    """focal: how much easy examples are discounted: ``(1 - p_t) ** gamma``."""
     alpha: float = Field(default=0.25, ge=0, le=1)
     """The weight of class 1 (class 0 has ``1 - alpha``); acts only with `class_balancing`."""
     class_balancing: bool = False
+    q: float = Field(default=0.7, gt=0, le=1)
+    """gce: near 0 it is cross-entropy, at 1 the mean absolute error, which noise moves least."""
 
     @field_validator("name")
     @classmethod
@@ -34,7 +38,9 @@ def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
 
     ``-w_t * (1 - p_t) ** gamma * log(p_t)``, with ``p_t`` the probability given to the true class
     and ``w_t`` 1, or with `config.class_balancing` alpha for class 1 and ``1 - alpha`` for class 0
-    (Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equations 4 and 5).
+    (Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equations 4 and 5). Label
+    smoothing is Keras's: a label of 1 becomes ``1 - smoothing / 2``, one of 0 ``smoothing / 2``, in
+    the cross-entropy, in ``p_t`` and in ``w_t``.
 
     Parameters
     ----------
@@ -56,16 +62,50 @@ def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     float32 a probability near 1 is rounded: Keras's loss of a wrong sample is off by 2e-5 at
     logit 6, 6e-4 at 10 and 0.16 at 15, though its gradients hold to 4e-6 up to 15.
     """
-    if logit.dtype in (torch.float16, torch.bfloat16):
-        logit = logit.float()
+    logit = _at_least_float32(logit)
     positive = label.to(logit.dtype)
-    margin = (2 * positive - 1) * logit  # the logit of p_t
+    if config.smoothing:
+        positive = positive * (1 - config.smoothing) + 0.5 * config.smoothing
+        loss = -(positive * logsigmoid(logit) + (1 - positive) * logsigmoid(-logit))
+        log_rest = torch.logaddexp(  # of 1 - p_t, the probability given to what is not the label
+            torch.log(positive) + logsigmoid(-logit), torch.log1p(-positive) + logsigmoid(logit)
+        )
+    else:
+        margin = (2 * positive - 1) * logit  # the logit of p_t
+        loss, log_rest = -logsigmoid(margin), logsigmoid(-margin)
     # A power of 1 - p_t has an infinite gradient at p_t = 1 for gamma < 1, and p_t rounds to 1
     # from a logit of 17 in float32; the exponential of its logarithm has neither fault.
-    loss = -torch.exp(config.gamma * logsigmoid(-margin)) * logsigmoid(margin)
+    loss = torch.exp(config.gamma * log_rest) * loss
     if config.class_balancing:
         loss = loss * (config.alpha * positive + (1 - config.alpha) * (1 - positive))
     return loss
+
+
+def generalised_cross_entropy(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
+    """Generalised cross-entropy of each sample, for noisy labels.
+
+    ``(1 - p_t ** q) / q``: a sample that is confidently contradicted teaches less than with
+    cross-entropy, since its label is likely wrong (Zhang and Sabuncu, Generalized Cross Entropy
+    Loss for Training Deep Neural Networks with Noisy Labels, NeurIPS 2018, equation 6). With
+    smoothing it is the mean of the losses of both labels, weighted as the label is spread.
+
+    Parameters
+    ----------
+    logit, label
+        As for `focal`.
+
+    Returns
+    -------
+    Shape (n,), float32, or float64 for float64 logits.
+    """
+    logit = _at_least_float32(logit)
+    positive = label.to(logit.dtype) * (1 - config.smoothing) + 0.5 * config.smoothing
+    of_one, of_zero = (-torch.expm1(config.q * logsigmoid(z)) / config.q for z in (logit, -logit))
+    return positive * of_one + (1 - positive) * of_zero
+
+
+def _at_least_float32(logit: Tensor) -> Tensor:
+    return logit.float() if logit.dtype in (torch.float16, torch.bfloat16) else logit
 
 
 def weighted_mean(per_sample: Tensor, weight: Tensor, batch_size: int) -> Tensor:
@@ -90,5 +130,5 @@ def weighted_mean(per_sample: Tensor, weight: Tensor, batch_size: int) -> Tensor
 
 Loss = Callable[[Tensor, Tensor, LossConfig], Tensor]
 
-LOSSES: dict[str, Loss] = {"focal": focal}
+LOSSES: dict[str, Loss] = {"focal": focal, "gce": generalised_cross_entropy}
 """Losses by name: (logit, label, config), each of n samples, to a loss of shape (n,)."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models
-from models.cnn import SMALLEST_IMAGE, ReferenceCNN
+from models.cnn import CNN, smallest_image
 from models.config import ModelConfig
 from models.losses import LossConfig, focal, weighted_mean
 from orchestrator.errors import InputError
@@ -70,7 +70,7 @@ def copy_keras_weights(model, keras_model):
 def pair():
     keras.utils.set_random_seed(0)
     theirs = keras_cnn()
-    model = ReferenceCNN().to(memory_format=torch.channels_last)
+    model = CNN().to(memory_format=torch.channels_last)
     copy_keras_weights(model, theirs)
     return model, theirs
 
@@ -137,7 +137,7 @@ def test_outputs_and_gradients_agree_with_keras(pair, batch, config):
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_adam_steps_agree_with_keras(config):
     keras.utils.set_random_seed(1)
-    theirs, model = keras_cnn(), ReferenceCNN()
+    theirs, model = keras_cnn(), CNN()
     copy_keras_weights(model, theirs)
     ours, optimizer = torch.optim.Adam(model.parameters(), LR), keras.optimizers.Adam(LR)
     for step in range(1, 4):
@@ -169,7 +169,7 @@ def test_initialised_as_keras_does():
     keras.utils.set_random_seed(2)
     torch.manual_seed(2)
     expected = from_keras(keras_cnn().get_weights())
-    for ours, theirs in zip(ReferenceCNN().parameters(), expected, strict=True):
+    for ours, theirs in zip(CNN().parameters(), expected, strict=True):
         if ours.ndim == 1:
             assert not ours.any()
             assert not theirs.any()
@@ -179,25 +179,108 @@ def test_initialised_as_keras_does():
         assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.1)
 
 
-@pytest.mark.parametrize("size", [SMALLEST_IMAGE, 33, 96])
-def test_other_image_sizes(size):
-    model = models.build(ModelConfig(), size)
-    assert model(torch.rand(3, 3, size, size)).shape == (3,)
+def keras_family(config, size):
+    """The same network in Keras, whose batch normalisation is set to torch's epsilon."""
+    layers, last = keras.layers, {"data_format": "channels_last"}
+    stages = []
+    for stage in range(config.depth):
+        stages += [
+            layers.Conv2D(config.width * 2**stage, 3, use_bias=not config.batch_norm, **last),
+            *([layers.BatchNormalization(epsilon=1e-5)] if config.batch_norm else []),
+            layers.ReLU(),
+            layers.MaxPooling2D(2, **last),
+        ]
+    pooled = config.head == "pooled"
+    return keras.Sequential(
+        [
+            keras.Input((size, size, 3)),
+            *stages,
+            layers.GlobalAveragePooling2D(**last) if pooled else layers.Flatten(),
+            *([layers.Dense(config.hidden, activation="relu")] if config.hidden else []),
+            layers.Dense(1),
+        ]
+    )
 
 
-def test_too_small_images_are_one_line():
-    with pytest.raises(InputError, match=r"^model.name=cnn: images of 21 pixels .*--image-size 22"):
-        models.build(ModelConfig(), SMALLEST_IMAGE - 1)
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(depth=1, width=5, hidden=7, head="pooled"),
+        ModelConfig(depth=2, width=3, hidden=0, head="pooled", batch_norm=True),
+        ModelConfig(depth=4, width=2, hidden=6),  # 46 pixels: one is left, so order is no matter
+        ModelConfig(depth=4, width=2, hidden=0, batch_norm=True),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_family_agrees_with_keras(config, training):
+    size = smallest_image(4)
+    keras.utils.set_random_seed(0)
+    theirs = keras_family(config, size)
+    model = models.build(config.model_copy(update={"dropout": 0.0}), size).train(training)
+    assert models.count_parameters(model) == sum(
+        int(np.prod(v.shape)) for v in theirs.trainable_variables
+    )
+    with torch.no_grad():
+        for ours, value in zip(model.parameters(), theirs.trainable_variables, strict=True):
+            ours.copy_(torch.tensor(to_torch(np.asarray(value))))
+    images = np.random.default_rng(0).random((8, size, size, 3), dtype=np.float32)
+    expected = theirs(images, training=training).detach()[:, 0]
+    torch.testing.assert_close(model(nchw(images)).detach(), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_dropout_acts_in_training_alone():
+def test_the_defaults_are_the_reference_network():
     torch.manual_seed(0)
-    model = models.build(ModelConfig(dropout=0.9), SMALLEST_IMAGE)
-    images = torch.rand(2, 3, SMALLEST_IMAGE, SMALLEST_IMAGE)
+    state = models.build(ModelConfig(), 80).state_dict()
+    assert {name: tuple(value.shape) for name, value in state.items()} == {
+        "features.0.weight": (32, 3, 3, 3),
+        "features.0.bias": (32,),
+        "features.3.weight": (64, 32, 3, 3),
+        "features.3.bias": (64,),
+        "features.6.weight": (128, 64, 3, 3),
+        "features.6.bias": (128,),
+        "head.1.weight": (512, 8192),
+        "head.1.bias": (512,),
+        "head.4.weight": (1, 512),
+        "head.4.bias": (1,),
+    }
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+def test_the_smallest_images_of_each_depth(depth):
+    config = ModelConfig(depth=depth, width=1, hidden=2)
+    size = smallest_image(depth)
+    model = models.build(config, size).eval()
+    assert models.last_layer(model).in_features == 2
+    assert model.head[1].in_features == 2 ** (depth - 1)  # a map of one pixel
+    assert model(torch.rand(3, 3, size, size)).shape == (3,)
+    with pytest.raises(
+        InputError,
+        match=rf"^model.depth={depth}: images of {size - 1} pixels .*--image-size {size} or more, "
+        "or lower model.depth$",
+    ):
+        models.build(config, size - 1)
+
+
+@pytest.mark.parametrize("hidden", [0, 64])
+def test_dropout_acts_in_training_alone(hidden):
+    torch.manual_seed(0)
+    model = models.build(ModelConfig(dropout=0.9, hidden=hidden), 22)
+    images = torch.rand(2, 3, 22, 22)
     assert not torch.equal(model.train()(images), model(images))
     assert torch.equal(model.eval()(images), model(images))
 
 
+def test_all_of_the_cnn_trains_at_one_rate():
+    config = ModelConfig(batch_norm=True)
+    model = models.build(config, 24)
+    ((parameters, factor),) = models.parameter_groups(model, config)
+    assert factor == 1
+    assert list(map(id, parameters)) == list(map(id, model.parameters()))
+    assert models.last_layer(model) is model.head[4]
+    assert not models.caches_features(config)
+
+
 def test_unknown_network_is_one_line():
-    with pytest.raises(InputError, match=r"^model.name=vgg: .*there are cnn, resnet50_frozen$"):
+    with pytest.raises(InputError, match=r"^model.name=vgg: .*cnn and torchvision's .*, such as v"):
         models.build(ModelConfig(name="vgg"), 80)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.losses import LossConfig, focal, weighted_mean
+from models.losses import LOSSES, LossConfig, focal, weighted_mean
 from orchestrator.config import resolve
 from orchestrator.errors import InputError
 
@@ -15,11 +15,12 @@ N = 64
 TOLERANCE = 1e-5
 
 CONFIGS = [
-    LossConfig(gamma=gamma, alpha=alpha, class_balancing=balancing)
+    LossConfig(gamma=gamma, alpha=alpha, class_balancing=balancing, smoothing=smoothing)
     for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)
     for alpha, balancing in ((0.25, False), (0.25, True), (0.9, True))
+    for smoothing in (0.0, 0.1)
 ]
-CONFIG_IDS = [f"gamma{c.gamma}-alpha{c.alpha}-{c.class_balancing}" for c in CONFIGS]
+CONFIG_IDS = [f"gamma{c.gamma}-alpha{c.alpha}-{c.class_balancing}-{c.smoothing}" for c in CONFIGS]
 
 
 def sample(spread=3.0, seed=0, n=N):
@@ -65,6 +66,7 @@ def test_agrees_with_keras(config, weight_name, from_logits):
         gamma=config.gamma,
         alpha=config.alpha,
         apply_class_balancing=config.class_balancing,
+        label_smoothing=config.smoothing,
         from_logits=from_logits,
     )
     loss, gradient = ours(logit, label, weight, config)
@@ -93,6 +95,7 @@ def test_each_sample_agrees_with_keras_up_to_logit_16(config):
     def theirs(z):
         target, probability = label.to(z.dtype)[:, None], torch.sigmoid(z)[:, None]
         options = {"gamma": config.gamma, "alpha": config.alpha}
+        options["label_smoothing"] = config.smoothing
         return keras.losses.binary_focal_crossentropy(
             target, probability, apply_class_balancing=config.class_balancing, **options
         )
@@ -124,26 +127,53 @@ def test_parts_from_keras_where_keras_clips():
     assert gradient.item() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 5.0])
 @pytest.mark.parametrize("value", [-1e4, -100.0, -17.0, 0.0, 17.0, 100.0, 1e4])
-def test_finite_at_any_logit(gamma, value):
+def test_finite_at_any_logit(name, smoothing, gamma, value):
     logit = torch.tensor([value, value], requires_grad=True)
-    loss = focal(logit, torch.tensor([0, 1]), LossConfig(gamma=gamma, class_balancing=True))
+    config = LossConfig(gamma=gamma, class_balancing=True, smoothing=smoothing)
+    loss = LOSSES[name](logit, torch.tensor([0, 1]), config)
     loss.sum().backward()
     assert torch.isfinite(loss).all()
     assert torch.isfinite(logit.grad).all()
 
 
 @given(
+    name=st.sampled_from(sorted(LOSSES)),
     logit=st.floats(-30, 30),
     label=st.integers(0, 1),
     gamma=st.floats(0, 5),
     alpha=st.floats(0, 1),
+    q=st.floats(0.05, 1),
+    smoothing=st.just(0.0) | st.floats(0.01, 0.9),
 )
-def test_gradient_is_the_slope_of_the_loss(logit, label, gamma, alpha):
-    config = LossConfig(gamma=gamma, alpha=alpha, class_balancing=True)
+def test_gradient_is_the_slope_of_the_loss(name, logit, label, gamma, alpha, q, smoothing):
+    config = LossConfig(gamma=gamma, alpha=alpha, class_balancing=True, q=q, smoothing=smoothing)
     point = torch.tensor([logit], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: focal(z, torch.tensor([label]), config), point)
+    assert torch.autograd.gradcheck(lambda z: LOSSES[name](z, torch.tensor([label]), config), point)
+
+
+@given(
+    logit=st.floats(-20, 20),
+    label=st.integers(0, 1),
+    q=st.floats(0.05, 1),
+    smoothing=st.floats(0, 0.9),
+)
+def test_generalised_cross_entropy_is_its_formula(logit, label, q, smoothing):
+    config = LossConfig(name="gce", q=q, smoothing=smoothing)
+    loss = LOSSES["gce"](torch.tensor([logit], dtype=torch.float64), torch.tensor([label]), config)
+    of_one, of_zero = ((1 - (1 / (1 + np.exp(-z))) ** q) / q for z in (logit, -logit))
+    share = label * (1 - smoothing) + smoothing / 2
+    assert loss.item() == pytest.approx(share * of_one + (1 - share) * of_zero, rel=1e-9, abs=1e-12)
+
+
+def test_generalised_cross_entropy_lies_between_cross_entropy_and_absolute_error():
+    logit, label = sample()
+    near_0, at_1 = (LOSSES["gce"](logit, label, LossConfig(q=q)) for q in (1e-4, 1.0))
+    torch.testing.assert_close(near_0, focal(logit, label, LossConfig()), rtol=2e-3, atol=1e-5)
+    torch.testing.assert_close(at_1, (label.float() - torch.sigmoid(logit)).abs())
 
 
 def test_half_precision_is_computed_in_float32():
@@ -162,5 +192,5 @@ def test_weights_scale_the_loss():
 
 
 def test_unknown_loss_is_one_line():
-    with pytest.raises(InputError, match=r"^--set: loss.name='hinge': .*there are focal$"):
+    with pytest.raises(InputError, match=r"^--set: loss.name='hinge': .*there are focal, gce$"):
         resolve(settings=["loss.name=hinge"])

@@ -1,0 +1,220 @@
+"""torchvision's classification networks under a head of our own, frozen or not."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as zoo
+
+from models.cnn import dense, init_like_keras
+from models.config import ModelConfig
+from models.weights import load_weights, normalisation
+from orchestrator.errors import InputError
+from orchestrator.files import one_line
+
+
+class BackboneNetwork(nn.Module):
+    """A network of torchvision's as a backbone, and a dense head.
+
+    The backbone ends before torchvision's last layer (``model.head=pooled``), or before its pooling
+    (``flatten``). It has torchvision's parameter names under ``backbone.``. What is frozen of it
+    has no gradients and stays in evaluation mode, so that its batch statistics never change, and
+    torch keeps no activations of what lies before the first unfrozen stage.
+
+    Parameters
+    ----------
+    image_size
+        Pixels a side of the square images.
+    config
+        The network, its weights, what is unfrozen of it, and the head.
+    pretrained
+        Load the weights; otherwise they are random.
+
+    Raises
+    ------
+    InputError
+        torchvision has no such network, it does not fit such images or such a head, or its weights
+        cannot be had.
+    """
+
+    mean: Tensor
+    std: Tensor
+    width: int
+    """Features of an image."""
+
+    def __init__(self, image_size: int, config: ModelConfig, *, pretrained: bool) -> None:
+        super().__init__()
+        self._config = config
+        self.backbone = _torchvisions(config.name)
+        cut = _cut(self.backbone, config)
+        for name, values in normalisation(config).items():
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self._stages, self.width = _trace(self.backbone, image_size, cut.split(".")[0], config.name)
+        self.head = nn.Sequential(*dense(self.width, config))
+        self.head.apply(init_like_keras)
+        if config.unfreeze == "last_stage" and len(self._stages) == 1:
+            raise InputError(
+                f"model.unfreeze=last_stage: {config.name} does not come in stages; use none or all"
+            )
+        self.backbone.requires_grad_(config.unfreeze == "all")
+        for parameter in (p for stage in self._unfrozen for p in _parameters(stage)):
+            parameter.requires_grad_(True)
+        if pretrained and config.weights != "random":
+            load_weights(self.backbone, config, cut)
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the logits of images.
+
+        Parameters
+        ----------
+        images
+            Shape (n, 3, image_size, image_size), RGB in [0, 1]; they are normalised here. Or what
+            `features` made of them, shape (n, D).
+
+        Returns
+        -------
+        Shape (n,); the probability of class 1 is their sigmoid.
+        """
+        logit: Tensor = self.head(images if images.ndim == 2 else self.features(images))
+        return logit.squeeze(1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the backbone makes of images, shape (n, 3, image_size, image_size).
+
+        Returns
+        -------
+        Shape (n, D).
+        """
+        features: Tensor = self.backbone((images - self.mean) / self.std)
+        return features
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode for what trains: frozen batch statistics and dropout stay as they are.
+
+        Frozen layers normalise by the statistics that their weights were trained with.
+        """
+        super().train(mode)
+        if self._config.unfreeze != "all":
+            self.backbone.eval()
+        for module in (module for stage in self._unfrozen for module in stage):
+            module.train(mode)
+        return self
+
+    def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Return what trains, each stage and then the head, with its factor on the learning rate.
+
+        The first unfrozen stage has ``lr_backbone``, the head 1, and those between them rise by
+        equal ratios: the nearer to the image, the more general are features, and the less there is
+        to change (Howard and Ruder, Universal Language Model Fine-tuning, ACL 2018).
+        """
+        stages = [_parameters(stage) for stage in self._unfrozen]
+        if stages:  # a class token belongs to no module of its own
+            known = {parameter for stage in stages for parameter in stage}
+            others = (p for p in self.backbone.parameters() if p.requires_grad and p not in known)
+            stages[0] = [*others, *stages[0]]
+        first = 1.0 if self._config.weights == "random" else self._config.lr_backbone
+        factors = [first ** (1 - number / len(stages)) for number in range(len(stages))]
+        return [*zip(stages, factors, strict=True), (list(self.head.parameters()), 1.0)]
+
+    @property
+    def _unfrozen(self) -> list[list[nn.Module]]:
+        first = {"none": len(self._stages), "last_stage": -1, "all": 0}[self._config.unfreeze]
+        return self._stages[first:]
+
+
+def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def _torchvisions(name: str) -> nn.Module:
+    networks = zoo.list_models(module=zoo)  # of classification alone
+    if name not in networks:
+        near = ", ".join(get_close_matches(name, networks, cutoff=0.5)) or "resnet50"
+        raise InputError(
+            f"model.name={name}: no such network; there are cnn and torchvision's classification "
+            f"networks, such as {near}"
+        )
+    network: nn.Module = zoo.get_model(name, weights=None)
+    if getattr(network, "aux_logits", False):
+        raise InputError(
+            f"model.name={name}: has auxiliary classifiers, which nothing here trains; choose "
+            "another network, such as resnet50"
+        )
+    return network
+
+
+def _cut(network: nn.Module, config: ModelConfig) -> str:
+    """Cut off what the head replaces; return the name of that module."""
+    layers: list[str] = [n for n, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if not layers:
+        raise InputError(
+            f"model.name={config.name}: its last layer is not a dense one; choose another network, "
+            "such as resnet50"
+        )
+    if config.head == "pooled":
+        network.set_submodule(layers[-1], nn.Identity())
+        return layers[-1]
+    if not isinstance(getattr(network, "avgpool", None), nn.AdaptiveAvgPool2d):
+        raise InputError(
+            f"model.head=flatten: {config.name} has no map of features before a pooling layer; "
+            "use model.head=pooled"
+        )
+    last = layers[-1].split(".")[0]
+    network.set_submodule("avgpool", nn.Identity())
+    network.set_submodule(last, nn.Flatten())
+    return last
+
+
+@torch.inference_mode()
+def _trace(
+    network: nn.Module, image_size: int, last: str, name: str
+) -> tuple[list[list[nn.Module]], int]:
+    """Run a network once, to find its stages and how many features it gives.
+
+    A new stage begins with the first layer that makes the map smaller, or after it where it has no
+    parameters. For the ResNets these are what torchvision calls layer1 to layer4, and the layers
+    before them. Layers of the child `last` belong to the last stage.
+    """
+    stages: list[list[nn.Module]] = [[]]
+    side, begins = image_size, False
+
+    def look(module: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal side, begins
+        # Two sides last but one in n, channels, height, width as in n, height, width, channels.
+        if output.ndim == 4:
+            begins, side = begins or output.shape[-2] < side, output.shape[-2]
+        if next(module.parameters(), None) is not None:
+            if begins and stages[-1]:
+                stages.append([])
+            stages[-1].append(module)
+            begins = False
+
+    network.eval()
+    rest = dict(network.named_children())
+    ending = rest.pop(last)
+    hooks = [layer.register_forward_hook(look) for layer in _layers(rest.values())]
+    try:
+        features = network(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        fit = "give model.name a network that does, such as resnet50, or prepare larger images"
+        raise InputError(
+            f"model.name={name}: does not take images of {image_size} pixels "
+            f"({one_line(error)}); {fit}"
+        ) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    stages[-1].append(ending)
+    return stages, features.shape[1]
+
+
+def _layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Give the modules in order, and in place of mere sequences what they hold."""
+    for module in modules:
+        if isinstance(module, nn.Sequential | nn.ModuleList):
+            yield from _layers(module)
+        else:
+            yield module
