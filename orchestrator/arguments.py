@@ -1,16 +1,18 @@
 """From parsed arguments to what they name: the options, the configuration, the data and the run."""
 
 import argparse
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.config import Config, resolve, with_overrides
 from orchestrator.errors import InputError
 from orchestrator.files import place
+from orchestrator.progress import read
 from orchestrator.runs import Run
 from orchestrator.store import Store
 
 SETTINGS = {
     "workers": "workers",
+    "min_workers": "min_workers",
     "epochs": "train.epochs",
     "space": "sweep.space",
     "trials": "sweep.trials",
@@ -19,8 +21,20 @@ SETTINGS = {
 }
 """Options of `train` and `sweep` that are settings by another name."""
 
+Command = Literal["train", "sweep"]
+FIXED = ("config", "set", "recipe", "epochs", "space", "objective")
+"""Options that cannot change when a run goes on."""
 
-def begin(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
+
+def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
+    """Make the run of a new training."""
+    config = configure(arguments, arguments.recipe or "default")
+    store = open_data(arguments.data)
+    check_model(config, store)
+    return Run.create(arguments.out, config, about(store)), config, store
+
+
+def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
     from orchestrator.study import check_space  # brings Ray, which few commands need
     from search_spaces import get
@@ -32,16 +46,25 @@ def begin(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     return Run.create(arguments.out, config, about(store)), config, store
 
 
-def resume(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
-    """Open the run of a sweep that goes on; `InputError` for what cannot change."""
-    fixed = ("config", "set", "epochs", "workers", "space", "objective")
-    changed = [name for name in fixed if getattr(arguments, name) not in (None, [])]
+def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config, Store]:
+    """Open the run of a command that goes on; `InputError` for what cannot change."""
+    fixed, free = (
+        (FIXED, "--workers")
+        if command == "train"
+        else ((*FIXED, "workers"), "--trials and --concurrent")
+    )
+    changed = [name for name in fixed if getattr(arguments, name, None) not in (None, [])]
     if changed:
         raise InputError(
-            f"--{changed[0]} cannot change with --resume (only --trials and --concurrent can); "
+            f"--{changed[0]} cannot change with --resume (only {free} can); "
             "start a new run with another --out"
         )
     run = Run.open(arguments.out)
+    before = read(run)
+    if before is not None and before.command != command:
+        raise InputError(
+            f"{arguments.out}: a run of fairfront {before.command}; go on with that, not {command}"
+        )
     store = open_data(arguments.data or run.data["path"])
     if store.meta.fingerprint != run.data["fingerprint"]:
         raise InputError(
@@ -50,7 +73,7 @@ def resume(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
         )
     config = with_overrides(run.config, settings(arguments))
     done = len(run.ended())
-    if config.sweep.trials < done:
+    if command == "sweep" and config.sweep.trials < done:
         raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")
     run.record(config, about(store))
     return run, config, store
@@ -76,7 +99,8 @@ def check_model(config: Config, store: Store) -> None:
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options given that are settings by another name, by their keys."""
     given = {key: getattr(arguments, name, None) for name, key in SETTINGS.items()}
-    return {key: value for key, value in given.items() if value is not None}
+    workers = given["workers"] is not None  # which says, too, that there is no least number
+    return {k: v for k, v in given.items() if v is not None or (workers and k == "min_workers")}
 
 
 def fractions(text: str) -> tuple[float, float, float]:

@@ -33,6 +33,14 @@ class Arrays:
     """A number for each person, -1 where unknown."""
     block: NDArray[np.int32]
     """The block of the store that a row's image lies in; the shuffle keeps blocks together."""
+    features: NDArray[np.float16] | None = None
+    """What a frozen backbone makes of the images, shape (n, V, D), V = 1 or 2: of the image, and
+    perhaps of its mirror image. Then the pixels are on disk, and nobody reads them."""
+
+    @property
+    def inputs(self) -> "NDArray[np.uint8] | NDArray[np.float16] | StreamedImages":
+        """What the network sees of the rows: their features where there are some."""
+        return self.images if self.features is None else self.features
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -5,6 +5,7 @@ Ray and torch are imported by the commands that need them, so that ``--help`` is
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -23,6 +24,19 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
+
+
+class _Workers(argparse.Action):
+    """Reads ``N`` or ``MIN-MAX`` into `workers` and `min_workers`."""
+
+    def __call__(self, _parser: Any, namespace: Any, words: Any, _option: Any = None) -> None:
+        numbers = re.fullmatch(r"(?:(\d+)-)?(-?\d+)", words)
+        if numbers is None:
+            raise argparse.ArgumentError(self, f"{words}: give a number, or a range as 2-4")
+        namespace.workers = int(numbers[2])
+        namespace.min_workers = int(numbers[1]) if numbers[1] else None
+        if (namespace.min_workers or 0) > namespace.workers:
+            raise argparse.ArgumentError(self, f"{words}: give the smaller number first")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,15 +149,23 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="settings over the recipe and the file, for example loss.gamma=2",
     )
-    parser.add_argument("--workers", type=int, help="training processes a trial (1)")
+    parser.add_argument(
+        "--workers",
+        action=_Workers,
+        metavar="N|MIN-MAX",
+        help="training processes a trial (1); with a range, as many of them as there are devices",
+    )
     parser.add_argument("--epochs", type=int, help="the same as --set train.epochs=E")
 
 
 def _add_train(commands: Any) -> None:
     parser = commands.add_parser("train", help="train one network")
     _add_configuration(parser)
+    parser.add_argument("--recipe", help="default, plain, reference or reference-unweighted")
     parser.add_argument(
-        "--recipe", default="default", help="default, plain, reference or reference-unweighted"
+        "--resume",
+        action="store_true",
+        help="go on with RUN, interrupted or failed; --workers may change",
     )
     parser.set_defaults(command_name="train")
 

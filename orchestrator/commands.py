@@ -1,36 +1,21 @@
 """What each command does, from its parsed arguments to its exit code."""
 
 import argparse
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from orchestrator.arguments import (
-    about,
-    begin,
-    check_model,
-    configure,
-    fractions,
-    open_data,
-    resume,
-)
-from orchestrator.config import Config
+from orchestrator.arguments import fractions, open_data
 from orchestrator.errors import InputError
-from orchestrator.files import place, read_json, refuse_existing, remove_tree
-from orchestrator.interrupts import sigterm_interrupts
+from orchestrator.files import place, read_json, refuse_existing
 from orchestrator.runs import Run
-from orchestrator.tables import describe_draw, describe_store, print_summary
+from orchestrator.tables import describe_store
+from orchestrator.training import DONE, FAILED, finish, in_ray, sweep, train
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-    from orchestrator.trainer import SharedData
-
-DONE, FAILED = 0, 1
 
 
 def prepare(arguments: argparse.Namespace) -> int:
@@ -44,48 +29,9 @@ def prepare(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def train(arguments: argparse.Namespace) -> int:
-    """Train one network."""
-    from orchestrator import progress
-    from orchestrator.display import Display
-    from orchestrator.trainer import check_workers, following, train_on_workers
-    from orchestrator.trial import Assignment
-
-    config = configure(arguments, arguments.recipe)
-    store = open_data(arguments.data)
-    check_model(config, store)
-    run = Run.create(arguments.out, config, about(store))
-    assignment = Assignment(run.trial(config.recipe), config, {})
-    with _unless_refused(run), _ray(run, workers=2) as terminal:
-        check_workers(config)
-        shared = _share(store, config, terminal)
-        print(describe_draw(config.balance, shared.counts), file=terminal)
-        begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
-        with Display(run, terminal, begun) as display, following(assignment, display):
-            train_on_workers(assignment, shared.splits)
-    return _finish(run)
-
-
-def sweep(arguments: argparse.Namespace) -> int:
-    """Search for the front, or go on with a search."""
-    from orchestrator.display import how_to_resume
-    from orchestrator.trainer import check_workers
-
-    run, config, store = resume(arguments) if arguments.resume else begin(arguments)
-    with _unless_refused(run), _ray(run, config.workers) as terminal:
-        check_workers(config)
-        done = _sweep(run, config, store, terminal)
-    if done:
-        return _finish(run)
-    if run.complete():
-        _finish(run)
-    print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
-    return FAILED
-
-
 def report(arguments: argparse.Namespace) -> int:
     """Write a run's tables, plot and report anew."""
-    return _finish(Run.open(arguments.target))
+    return finish(Run.open(arguments.target))
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -106,7 +52,7 @@ def predict(arguments: argparse.Namespace) -> int:
         known = ", ".join(trial.id for trial in run.complete()) or "none"
         raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
     images = find_images(arguments.images)
-    with _ray():
+    with in_ray():
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold
         )
@@ -242,71 +188,5 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         group=arguments.group,
         seed=arguments.seed,
     )
-    with _ray() as terminal, rows_progress(terminal, "preparing") as show:
+    with in_ray() as terminal, rows_progress(terminal, "preparing") as show:
         return prepare_store(source, arguments.out, options, show)
-
-
-def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
-    """Run the trials that are left; return False when Ctrl-C ended it before all were done."""
-    from orchestrator import progress
-    from orchestrator.display import Display
-    from orchestrator.sweep import sweep as run_trials
-    from search_spaces import get
-
-    try:
-        shared = _share(store, config, terminal)
-        begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
-        with Display(run, terminal, begun) as display:
-            return run_trials(run, config, get(config.sweep.space), shared.splits, display)
-    except KeyboardInterrupt:  # before or after the trials; the sweep itself ends on it in peace
-        return False
-
-
-def _finish(run: Run) -> int:
-    """Write the report, print its short table, and say where it lies."""
-    from orchestrator.report import write_report
-
-    summary = write_report(run)
-    print_summary(summary, sys.stdout)
-    print(f"Report: {run.path / 'report.html'}")
-    if summary["best"] is None:
-        print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
-        return FAILED
-    return DONE
-
-
-@contextmanager
-def _unless_refused(run: Run) -> Iterator[None]:
-    """Leave no run behind that was refused before it had a trial."""
-    try:
-        yield
-    except InputError:
-        if not any(run.trials_path.iterdir()):
-            remove_tree(run.path)
-        raise
-
-
-@contextmanager
-def _ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
-    """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
-    from orchestrator.raysession import quiet, session
-
-    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
-        raise InputError(
-            "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
-            "or unset it to run on this machine"
-        )
-    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
-        logs = run.logs_path if run else Path(folder)
-        # Ray Train asks the dashboard's process what became of its workers.
-        with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
-            yield terminal
-
-
-def _share(store: "Store", config: Config, terminal: TextIO) -> "SharedData":
-    """Make the data ready for the trials, and say where its pixels are kept."""
-    from orchestrator.trainer import share
-
-    shared = share(store, config.data)
-    print(shared.placement, file=terminal)
-    return shared

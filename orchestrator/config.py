@@ -7,16 +7,19 @@ later ones winning: a recipe (a preset below), a YAML file, and ``--set key=valu
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from models.config import ModelConfig
 from models.losses import LossConfig
+from models.methods import MethodConfig
+from orchestrator.augment import AugmentConfig
 from orchestrator.balance import BalanceConfig
 from orchestrator.data import DataConfig
 from orchestrator.errors import InputError
 from orchestrator.files import Anywhere, one_line
+from orchestrator.lastlayer import LastLayerConfig
 from orchestrator.loop import TrainConfig
 from orchestrator.strict import Strict
 
@@ -42,51 +45,85 @@ class Config(Strict):
     """The weight of the gap in ``fair = mean accuracy - lambda * gap``."""
     workers: int = Field(default=1, ge=1)
     """Training processes a trial, each with its own device."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Go on with so few of them where nodes come and go; null: only with all of them."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    method: MethodConfig = MethodConfig()
     balance: BalanceConfig = BalanceConfig()
+    augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    last_layer: LastLayerConfig = LastLayerConfig()
     sweep: SweepConfig = SweepConfig()
 
+    @model_validator(mode="after")
+    def _range_of_workers(self) -> "Config":
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers is {self.min_workers}, more than workers={self.workers}")
+        return self
 
+
+PLAIN: dict[str, Any] = {
+    "loss.name": "focal",
+    "loss.gamma": 0.0,
+    "loss.class_balancing": False,
+    "loss.smoothing": 0.0,
+    "method.name": "erm",
+    "balance.policy": "none",
+    "balance.weight_women": 1.0,
+    "balance.weight_men": 1.0,
+    "last_layer.held_out": 0.0,
+}
+REFERENCE: dict[str, Any] = {
+    **PLAIN,
+    "loss.gamma": 5.0,
+    "balance.policy": "undersample",
+    "balance.over": "gender",
+    "balance.redraw": False,
+    "model.name": "cnn",
+    "model.depth": 3,
+    "model.width": 32,
+    "model.batch_norm": False,
+    "model.head": "flatten",
+    "model.hidden": 512,
+    "model.dropout": 0.5,
+    "augment.flip": False,
+    "augment.shift": 0,
+    "augment.brightness": 0.0,
+    "augment.contrast": 0.0,
+    "augment.saturation": 0.0,
+    "augment.erase": 0.0,
+    "train.epochs": 10,
+    "train.batch_size": 32,
+    "train.lr": 1e-3,
+    "train.weight_decay": 0.0,
+    "train.schedule": "constant",
+    "train.clip_norm": None,
+    "train.ema": None,
+    "train.monitor": "val_loss",
+    "train.patience": 1,
+    "train.keep": "last",
+}
 RECIPES: dict[str, dict[str, Any]] = {
     # The sweep's trials start from here.
     "default": {},
     # Cross-entropy, no weights, no balancing: what one would train by hand.
-    "plain": {
-        "loss.gamma": 0.0,
-        "loss.class_balancing": False,
-        "balance.policy": "none",
-        "balance.weight_women": 1.0,
-        "balance.weight_men": 1.0,
-    },
+    "plain": PLAIN,
     # The published recipe, with its gender weights; docs/decisions.md lists what it left open.
-    "reference": {
-        "loss.gamma": 5.0,
-        "loss.alpha": 0.25,
-        "loss.class_balancing": False,
-        "balance.policy": "undersample",
-        "balance.over": "gender",
-        "balance.redraw": False,
-        "balance.weight_women": 1.0,
-        "balance.weight_men": 0.1,
-        "model.name": "cnn",
-        "model.dropout": 0.5,
-        "train.epochs": 10,
-        "train.batch_size": 32,
-        "train.lr": 1e-3,
-        "train.weight_decay": 0.0,
-        "train.schedule": "constant",
-        "train.flip": False,
-        "train.monitor": "val_loss",
-        "train.patience": 1,
-        "train.keep": "last",
-    },
+    "reference": {**REFERENCE, "balance.weight_men": 0.1},
     # The published recipe before its gender weights.
-    "reference-unweighted": {"balance.weight_women": 1.0, "balance.weight_men": 1.0},
+    "reference-unweighted": REFERENCE,
+    # One method each over `plain`; docs/results.md compares them.
+    "focal": {**PLAIN, "loss.gamma": 2.0},
+    "strata-weights": {**PLAIN, "balance.policy": "weights", "balance.over": "gender_class"},
+    "strata-oversample": {**PLAIN, "balance.policy": "oversample", "balance.over": "gender_class"},
+    "group-dro": {**PLAIN, "method.name": "group_dro"},
+    "gap-penalty": {**PLAIN, "method.name": "gap_penalty"},
+    "label-smoothing": {**PLAIN, "loss.smoothing": 0.1},
+    "gce": {**PLAIN, "loss.name": "gce"},
+    "last-layer": {**PLAIN, "last_layer.held_out": 0.2},
 }
-RECIPES["reference-unweighted"] = {**RECIPES["reference"], **RECIPES["reference-unweighted"]}
 
 
 def resolve(

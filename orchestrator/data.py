@@ -1,7 +1,7 @@
 """The splits that a run trains on: where their pixels are kept, and which fold validates."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from orchestrator.splits import SPLITS, absent_genders, assign_folds, assign_ran
 from orchestrator.store import Store
 from orchestrator.streaming import StreamedImages
 from orchestrator.strict import Strict
+
+if TYPE_CHECKING:
+    from orchestrator.features import Features
 
 Residence = Literal["resident", "stream"]
 SHARE_OF_MEMORY = 0.7
@@ -84,16 +87,20 @@ def place_pixels(config: DataConfig, store: Store, shared_memory: float) -> Plac
     return Placement("resident" if resident else "stream", pixels / 1e9, shared_memory / 1e9)
 
 
-def load(store: Store, config: DataConfig, residence: Residence) -> dict[str, Arrays]:
-    """Read the splits train, val and test of a run.
+def load(
+    store: Store, config: DataConfig, residence: Residence, features: "Features | None" = None
+) -> dict[str, Arrays]:
+    """Read the splits train, val and test of a run, with their features where it trains on some.
 
     Raises
     ------
     InputError
-        A shard is damaged.
+        A shard is damaged, or a file of features.
     """
     read = store.load if residence == "resident" else store.stream
     data = {split: read(split) for split in SPLITS}
+    if features is not None:
+        data = features.attach(data)
     if config.folds is not None:
         people = store.meta.split_by == "identity"
         data["train"], data["val"] = cross_validate(
@@ -162,6 +169,7 @@ def _joined(
         images = both("images")
     return Arrays(
         images=images,
+        features=None if first.features is None else both("features"),
         label=label,
         gender=gender,
         rank=assign_ranks(np.zeros(len(label), np.int8), gender, label, kept),

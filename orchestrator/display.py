@@ -128,6 +128,11 @@ class Display:
             self.progress, self._changed = progress, True
             self._screen.show(progress)
 
+    def say(self, text: str) -> None:
+        """Write a line, on a terminal above what is redrawn."""
+        with self._lock:
+            self._screen.say(text)
+
     def _beat(self) -> None:
         # A thread, so that a run shows that it lives however long its epochs are.
         while not self._stop.wait(TICK):
@@ -200,12 +205,10 @@ def _died(run: Run, progress: Progress, silent: float) -> str:
 
 def how_to_resume(run: Run, command: str) -> str:
     """Say how to go on with a run that ended before its time."""
-    if command != "sweep":
-        return f"Start fairfront {command} again with another --out."
     data = shlex.quote(str(run.data.get("path", "DATA")))
     return (
         "What finished is kept. Resume with: "
-        f"fairfront sweep --data {data} --out {shlex.quote(str(run.path))} --resume"
+        f"fairfront {command} --data {data} --out {shlex.quote(str(run.path))} --resume"
     )
 
 

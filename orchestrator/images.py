@@ -20,12 +20,15 @@ class Images(Protocol):
     def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
         """Give the rows `order`, shape (m,), `size` at a time.
 
-        Each batch is uint8 of shape (size, H, W, 3), on `device`; the last may be smaller.
+        Each batch is uint8 of shape (size, H, W, 3), or float16 features of shape (size, V, D), on
+        `device`; the last may be smaller.
         """
 
 
-def hold(images: NDArray[np.uint8] | StreamedImages, device: torch.device) -> Images:
-    """Hold images for a device: in its memory if they fit, else where they are."""
+def hold(
+    images: NDArray[np.uint8] | NDArray[np.float16] | StreamedImages, device: torch.device
+) -> Images:
+    """Hold images, or features, for a device: in its memory if they fit, else where they are."""
     if isinstance(images, StreamedImages):
         return _Streamed(images, device)
     tensor = as_tensor(images)

@@ -34,7 +34,12 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
 
 
 def to_input(images: Tensor) -> Tensor:
-    """Turn uint8 (n, H, W, 3) into floats (n, 3, H, W) in [0, 1], still channels last in memory."""
+    """Turn uint8 (n, H, W, 3) into floats (n, 3, H, W) in [0, 1], still channels last in memory.
+
+    Of features, float16 (n, V, D), it takes those of the image as it is, as floats (n, D).
+    """
+    if images.ndim == 3:
+        return images[:, 0].float()
     return images.permute(0, 3, 1, 2).float() / 255.0
 
 

@@ -1,15 +1,16 @@
 """One training loop in plain torch: it knows nothing of Ray, files or the terminal.
 
-Its images come in batches from `orchestrator.images`, which knows whether they lie in memory.
-Where `torch.distributed` has a process group, its processes share each global batch, and every
+Its images come in batches from `orchestrator.batches`, wherever they lie. Where
+`torch.distributed` has a process group, its processes share each global batch, and every
 validation row is evaluated by exactly one of them; without one this is an ordinary loop.
 """
 
 import copy
-import math
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -19,29 +20,28 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.losses import LOSSES, weighted_mean
+import models
+from models.losses import LOSSES
+from models.methods import METHODS
 from orchestrator.arrays import Arrays
-from orchestrator.balance import draw, expected_counts, sample_weights
+from orchestrator.balance import draw
+from orchestrator.batches import Batch, Batches
 from orchestrator.fairness import group_metrics, predict_labels
-from orchestrator.images import as_tensor, hold
+from orchestrator.images import hold
 from orchestrator.inference import (
     Precision,
     pick_device,
     predict_logits,
     rank_and_world,
-    to_input,
     uses_bf16,
 )
-from orchestrator.shuffle import epoch_order, worker_share
-from orchestrator.splits import count_strata
+from orchestrator.lastlayer import features_of, fit
+from orchestrator.optimiser import Optimiser
 from orchestrator.stopping import EarlyStopping, EpochMetrics, Monitor
 from orchestrator.strict import Strict
 
 if TYPE_CHECKING:
     from orchestrator.config import Config
-
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-7  # Keras's; torch's own default is 1e-8
 
 
 class TrainConfig(Strict):
@@ -56,8 +56,10 @@ class TrainConfig(Strict):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """The share of the cosine schedule's steps in which the learning rate rises."""
-    flip: bool = True
-    """Mirror half of the training faces, drawn anew each epoch."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Scale a gradient of a larger norm down to this; null: never."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Judge and keep an exponential moving average of the weights, of this decay a step."""
     monitor: Monitor = "fair"
     """What early stopping and the kept epoch are judged by, on validation data."""
     patience: int | None = Field(default=None, ge=1)
@@ -65,37 +67,35 @@ class TrainConfig(Strict):
     keep: Literal["best", "last"] = "best"
     precision: Precision = "auto"
     """auto: bf16 autocast where the device computes in it."""
+    compile: bool = False
+    """Compile the network with `torch.compile`: slow to start, perhaps faster on a GPU."""
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    """The most training that a killed run loses, but for the epoch that it was in."""
+    max_failures: int = Field(default=3, ge=0)
+    """How often a trial of Ray Train goes on after losing a worker."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the epoch and the settings to change."""
-
-
-class Batch(NamedTuple):
-    """One worker's share of a global batch; m rows."""
-
-    images: Tensor
-    """uint8, shape (m, H, W, 3)."""
-    labels: Tensor
-    weights: Tensor
-    size: int
-    """Rows of the global batch."""
+    """Training cannot go on; the message names the step and the settings to change."""
 
 
 class Training:
     """The training of one network on one data set; iterate over it to train.
 
-    Each step of the iteration trains one epoch, validates, and gives its `EpochMetrics`. When the
-    iteration has ended, `model` holds the weights of `kept`, and `kept_logit` its logits of val.
+    Each step of the iteration trains one epoch, validates, and gives its `EpochMetrics`; where the
+    last layer is retrained, that comes after them, as one more. When the iteration has ended,
+    `model` holds the weights of `kept`, and `kept_logit` its logits of val. Every random draw is a
+    function of the seed, the epoch and the worker, so that a training that goes on from
+    `state_dict` ends in the same weights.
 
     Parameters
     ----------
     config
         The run's configuration.
     model
-        Takes float images (n, 3, H, W) in [0, 1] and gives logits (n,). It is trained in place.
+        What `models.build` made. It is trained in place.
     train, val
-        Decoded splits, in memory or streamed: both give the same rows in the same order.
+        Splits in memory or streamed: both give the same rows in the same order.
     device
         Where to compute; by default `pick_device`'s.
     """
@@ -116,75 +116,147 @@ class Training:
         self._rank, self._world = rank_and_world()
         # channels_last is how the store's pixels lie, and what convolutions like best.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        self._wrapped: nn.Module = (
-            DistributedDataParallel(self.model) if self._world > 1 else self.model
-        )
+        wrapped: nn.Module = DistributedDataParallel(model) if self._world > 1 else model
+        if config.train.compile:
+            wrapped.compile()
+        self._network = wrapped
         self._train, self._val = train, val
-        self._train_images = hold(train.images, self.device)
-        self._val_images = hold(val.images, self.device)
+        self._batches = Batches(config, train, self.device)
+        self._val_images = hold(val.inputs, self.device)
         self._val_rows = draw(config.balance, val.gender, val.label, val.rank)
-        self._labels = as_tensor(train.label).to(self.device, torch.float32)
-        weights = sample_weights(config.balance, train.gender, train.label)
-        self._weights = torch.from_numpy(weights).to(self.device)
-        self._optimizer = torch.optim.AdamW(
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-            lr=config.train.lr,
-            betas=ADAM_BETAS,
-            weight_decay=config.train.weight_decay,
-            fused=True,
-        )
-        counts = count_strata(train.gender, train.label)
-        self._drawn = sum(expected_counts(config.balance, counts).values())
-        steps = math.ceil(self._drawn / config.train.batch_size) * config.train.epochs
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: lr_factor(config.train, steps, step)
-        )
+        self._method = METHODS[config.method.name](config.method).to(self.device)
+        groups = models.parameter_groups(self.model, config.model)
+        steps = self._batches.steps * config.train.epochs
+        self._optimiser = Optimiser(config.train, self.model, groups, steps)
+        self._stopping = EarlyStopping(config.train.monitor, config.train.patience)
+        self._best: dict[str, Tensor] | None = None
+        self._epoch = 0
+        """Epochs trained."""
 
     def __iter__(self) -> Iterator[EpochMetrics]:
         """Train epoch by epoch, until the last one or until early stopping."""
-        stopping = EarlyStopping(self.config.train.monitor, self.config.train.patience)
-        best_weights: dict[str, Tensor] | None = None
-        # Dropout must differ between the workers of one step; all else is drawn for all of them.
-        torch.manual_seed(self.config.seed * 1009 + self._rank)
-        for epoch in range(self.config.train.epochs):
-            metrics, logit = self._epoch(epoch)
-            improved = stopping.improved(metrics)
+        while self._epoch < self.config.train.epochs and not self._stopping.should_stop:
+            with self._naming_memory():
+                metrics, logit = self._train_and_judge()
+            self._epoch += 1
+            improved = self._stopping.improved(metrics)
             if improved or self.config.train.keep == "last":
                 self.kept, self.kept_logit = metrics, logit
             if improved and self.config.train.keep == "best":
-                best_weights = copy.deepcopy(self.model.state_dict())
+                self._best = copy.deepcopy(self._optimiser.evaluated.state_dict())
             yield metrics
-            if stopping.should_stop:
-                break
-        if best_weights is not None:
-            self.model.load_state_dict(best_weights)
+        self.model.load_state_dict(self._best or self._optimiser.evaluated.state_dict())
+        if len(self._batches.held_out):
+            self.kept, self.kept_logit = self._retrain_last_layer()
+            yield self.kept
 
     def logits(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Return the logit of every row of `arrays`, shape (n,), in order, on every worker."""
-        ours = arrays is self._val
-        images = self._val_images if ours else hold(arrays.images, self.device)
+        """Return `model`'s logit of every row, shape (n,), in order, on every worker."""
+        images = self._val_images if arrays is self._val else hold(arrays.inputs, self.device)
         return predict_logits(self.model, images, len(arrays), self._autocast)
 
-    def _epoch(self, epoch: int) -> tuple[EpochMetrics, NDArray[np.float32]]:
-        """Train and validate; return the metrics and the logits of val."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on: tensors and plain values."""
+        return {
+            "epoch": self._epoch,
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "method": self._method.state_dict(),
+            "stopping": self._stopping.state_dict(),
+            "best": self._best,
+            "kept": asdict(self.kept) if self.kept else None,
+            "kept_logit": torch.from_numpy(self.kept_logit),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken; on every worker alike."""
+        self._epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._method.load_state_dict(state["method"])
+        self._stopping.load_state_dict(state["stopping"])
+        self._best = state["best"]
+        self.kept = EpochMetrics(**state["kept"]) if state["kept"] else None
+        self.kept_logit = state["kept_logit"].cpu().numpy()
+
+    def _train_and_judge(self) -> tuple[EpochMetrics, NDArray[np.float32]]:
+        """Train an epoch and validate; return the metrics and the logits of val."""
         start = time.perf_counter()
-        train_loss = self._train_epoch(epoch)
+        losses = self._train_epoch()
         trained = time.perf_counter()
+        logit = self._validate()
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad) or not np.isfinite(logit).all():
+            step = int(bad[0]) if len(bad) else len(losses) - 1
+            raise TrainingError(self._divergence(step, losses[step]))
+        train_loss = float(losses.sum()) / self._batches.drawn
+        rate = self._batches.drawn / (trained - start)
+        return self._metrics(logit, self._optimiser.lr, train_loss, start, rate), logit
+
+    def _train_epoch(self) -> NDArray[np.float64]:
+        """Return each step's objective times the rows of its global batch."""
+        self._network.train()
+        # What dropout draws differs between the workers of one step; all else is drawn for all.
+        seed = np.random.SeedSequence([self.config.seed, self._epoch, self._rank])
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+        losses = torch.zeros(self._batches.steps, device=self.device)
+        for step, batch in enumerate(self._batches.epoch(self._epoch)):
+            losses[step] = self._step(batch)
+        if self._world > 1:
+            dist.all_reduce(losses)
+        return losses.double().cpu().numpy()  # the epoch's only synchronisation
+
+    def _step(self, batch: Batch) -> Tensor:
+        """Take one optimiser step; return this worker's part of the objective, times the rows."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            logit = self._network(batch.inputs)
+        logit = logit.float()
+        per_sample = LOSSES[self.config.loss.name](logit, batch.labels, self.config.loss)
+        part: Tensor = self._method(per_sample, logit, batch)
+        # DistributedDataParallel averages over workers what Keras's reduction sums over the batch.
+        self._optimiser.step(part * self._world)
+        return part.detach() * batch.size
+
+    def _validate(self) -> NDArray[np.float32]:
+        network = self._optimiser.evaluated
+        self._synchronise(network.buffers())  # batch statistics are each worker's own by now
+        return predict_logits(network, self._val_images, len(self._val), self._autocast)
+
+    def _retrain_last_layer(self) -> tuple[EpochMetrics, NDArray[np.float32]]:
+        start, rows = time.perf_counter(), self._batches.held_out
+        last, images = models.last_layer(self.model), self._batches.images
+        features = features_of(self.model, last, images, rows, self._autocast)
+        label, gender = self._train.label[rows], self._train.gender[rows]
+        weight, bias, loss = fit(features, label, gender, self.config.last_layer)
+        with torch.no_grad():
+            last.weight.copy_(weight[None])
+            last.bias.fill_(bias)
+        self._synchronise(last.parameters())  # every worker has fitted, on its own processor
+        rate = len(rows) / (time.perf_counter() - start)
         logit = self.logits(self._val)
-        if not (math.isfinite(train_loss) and np.isfinite(logit).all()):
-            raise TrainingError(
-                f"training diverged in epoch {epoch + 1} (loss {train_loss:g}) with "
-                f"train.lr={self.config.train.lr:g}, loss.gamma={self.config.loss.gamma:g} in "
-                f"{'bf16' if self._autocast else 'fp32'}; lower train.lr or use fp32"
-            )
+        return self._metrics(logit, 0.0, loss, start, rate), logit
+
+    def _synchronise(self, tensors: Iterable[Tensor]) -> None:
+        """Give all workers the tensors of the first."""
+        if self._world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
+    def _metrics(
+        self, logit: NDArray[np.float32], lr: float, train_loss: float, start: float, rate: float
+    ) -> EpochMetrics:
+        val = self._val
         groups = group_metrics(
-            self._val.label, predict_labels(logit), self._val.gender, self.config.fair_lambda
+            val.label, predict_labels(logit), val.gender, self.config.fair_lambda
         )
-        metrics = EpochMetrics(
-            epoch=epoch + 1,
-            lr=self._optimizer.param_groups[0]["lr"],
+        rows = self._val_rows
+        label = torch.from_numpy(val.label[rows].astype(np.float32))
+        loss = LOSSES[self.config.loss.name](torch.from_numpy(logit[rows]), label, self.config.loss)
+        return EpochMetrics(
+            epoch=self._epoch + 1,
+            lr=lr,
             train_loss=train_loss,
-            val_loss=self._val_loss(logit),
+            val_loss=float(loss.mean()),
             accuracy=groups.accuracy,
             acc_women=groups.acc_women,
             acc_men=groups.acc_men,
@@ -193,88 +265,32 @@ class Training:
             fair_lambda1=groups.fair_lambda1,
             worst_group=groups.worst_group,
             seconds=time.perf_counter() - start,
-            images_per_second=self._drawn / (trained - start),
+            images_per_second=rate,
         )
-        return metrics, logit
 
-    def _train_epoch(self, epoch: int) -> float:
-        self._wrapped.train()
-        total = torch.zeros((), device=self.device)
-        for batch in self._batches(epoch):
-            total += self._step(batch)
-        if self._world > 1:
-            dist.all_reduce(total)
-        return float(total) / self._drawn  # the epoch's only synchronisation
+    def _divergence(self, step: int, loss: float) -> str:
+        train, loss_config = self.config.train, self.config.loss
+        return (
+            f"training diverged in epoch {self._epoch + 1}, step {step + 1} (loss {loss:g}) with "
+            f"train.lr={train.lr:g}, train.batch_size={train.batch_size}, "
+            f"loss.name={loss_config.name}, loss.gamma={loss_config.gamma:g} in "
+            f"{'bf16' if self._autocast else 'fp32'}; lower train.lr, or set train.clip_norm=1 or "
+            "train.precision=fp32"
+        )
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """Give this worker's share of each global batch.
-
-        The order and the flips are drawn for the whole epoch, so that the number of workers
-        changes neither.
-        """
-        train, size = self._train, self.config.train.batch_size
-        rng = np.random.default_rng([self.config.seed, epoch])
-        drawn = draw(self.config.balance, train.gender, train.label, train.rank, epoch=epoch)
-        order = epoch_order(drawn, train.block, rng)
-        flips = rng.random(len(order)) < 0.5 * self.config.train.flip
-        mine = worker_share(len(order), size, self._rank, self._world)
-        share = len(range(self._rank, size, self._world))
-        images = self._train_images.batches(order[mine], max(1, share))
-        rows = torch.from_numpy(order[mine]).to(self.device)
-        flip = torch.from_numpy(flips[mine]).to(self.device)
-        for step, start in enumerate(range(0, len(order), size)):
-            part = slice(step * share, (step + 1) * share)
-            whole = min(size, len(order) - start)
-            if len(rows[part]):
-                mirrored = _flipped(next(images), flip[part])
-                yield Batch(mirrored, self._labels[rows[part]], self._weights[rows[part]], whole)
-            else:  # fewer rows than workers: join the gradient's all-reduce, with no weight
-                blank = torch.zeros((1, *train.images.shape[1:]), device=self.device)
-                yield Batch(blank, self._labels[:1], 0 * self._weights[:1], whole)
-
-    def _step(self, batch: Batch) -> Tensor:
-        """Take one optimiser step; return this worker's part of the batch's summed loss."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            logit = self._wrapped(to_input(batch.images))
-        per_sample = LOSSES[self.config.loss.name](logit.float(), batch.labels, self.config.loss)
-        loss = weighted_mean(per_sample, batch.weights, batch.size)
-        self._optimizer.zero_grad(set_to_none=True)
-        # DistributedDataParallel averages over workers what Keras's reduction sums over the batch.
-        (loss * self._world).backward()  # type: ignore[no-untyped-call]
-        self._optimizer.param_groups[0]["eps"] = keras_epsilon(self._scheduler.last_epoch + 1)
-        self._optimizer.step()
-        self._scheduler.step()
-        return loss.detach() * batch.size
-
-    def _val_loss(self, logit: NDArray[np.float32]) -> float:
-        rows = self._val_rows
-        label = torch.from_numpy(self._val.label[rows].astype(np.float32))
-        loss = LOSSES[self.config.loss.name](torch.from_numpy(logit[rows]), label, self.config.loss)
-        return float(loss.mean())
-
-
-def _flipped(images: Tensor, flips: Tensor) -> Tensor:
-    """Mirror those of the images (n, H, W, 3) for which `flips` (n,) is true."""
-    return torch.where(flips[:, None, None, None], images.flip(2), images)
-
-
-def lr_factor(config: TrainConfig, steps: int, step: int) -> float:
-    """Return the share of ``train.lr`` that step `step` (from 0) of `steps` uses.
-
-    Constant, or a linear warm-up and then half a cosine down to 0.
-    """
-    if config.schedule == "constant":
-        return 1.0
-    warmup = round(config.warmup * steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - warmup) / (steps - warmup))))
-
-
-def keras_epsilon(step: int) -> float:
-    """Return the epsilon that makes torch's Adam take Keras's step `step`, counted from 1.
-
-    Keras adds its epsilon to the root of the second moment before correcting its bias, torch
-    after: with the same number, four weights in ten differ by more than 1e-5 after one step.
-    """
-    return ADAM_EPSILON / math.sqrt(1.0 - ADAM_BETAS[1] ** step)
+    @contextmanager
+    def _naming_memory(self) -> Iterator[None]:
+        """Say in a line what was too large for the memory."""
+        try:
+            yield
+        except RuntimeError as error:  # which torch.OutOfMemoryError is one of
+            # The CPU's allocator has no exception of its own.
+            known = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+            if not known:
+                raise
+            name, size = self.config.model.name, self.config.train.batch_size
+            raise TrainingError(
+                f"out of memory on {self.device} in epoch {self._epoch + 1} with model.name={name} "
+                f"and train.batch_size={size} over {self._world} workers; lower train.batch_size "
+                "or choose a smaller model"
+            ) from error

@@ -8,6 +8,8 @@
     RUN/logs/                    Ray's own output
     RUN/trials/<id>/params.json  metrics.csv (a row an epoch)  model.safetensors
                     predictions.parquet (filename, split, gender, label 0/1, logit; val and test)
+                    starts.txt (when it was begun, and begun again)
+                    checkpoint.pt (while it runs: what it can go on from)
                     result.json (how the trial ended; written last)
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
@@ -17,6 +19,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 from io import StringIO
@@ -65,6 +68,8 @@ class TrialResult(Strict):
     device: str
     reason: str | None = None
     """Why it failed or was pruned."""
+    restarts: int = 0
+    """How often it was begun again, from its last checkpoint if it had one."""
     config: Config
 
 
@@ -104,6 +109,18 @@ class Trial:
         """The logits of every val and test row; columns `PREDICTION_COLUMNS`."""
         with (self.path / "predictions.parquet").open("rb") as file:
             return pd.read_parquet(file)
+
+    @property
+    def starts(self) -> int:
+        """How often it was begun."""
+        path = self.path / "starts.txt"
+        return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+
+    def note_start(self) -> None:
+        """Write down that it is begun, perhaps again."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "starts.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n")
 
     def write_params(self, params: Mapping[str, Any]) -> None:
         """Make the trial's folder and write what it was asked to try."""

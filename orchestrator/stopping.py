@@ -1,6 +1,7 @@
 """What an epoch came to, and when to stop."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,3 +64,11 @@ class EarlyStopping:
     def should_stop(self) -> bool:
         """Whether patience has run out."""
         return self._patience is not None and self._wait >= self._patience
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what the next epochs are judged by."""
+        return {"best": self._best, "wait": self._wait}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self._best, self._wait = state["best"], int(state["wait"])

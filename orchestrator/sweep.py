@@ -15,7 +15,6 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
 
-from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.display import Display
 from orchestrator.progress import EndedTrial, RunningTrial, Score
@@ -171,5 +170,5 @@ def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
 
 def _run_here(assignment: Assignment, shared: Shared) -> None:
     torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
-    data: dict[str, Arrays] = ray.get(shared[0])
+    data = shared.get(assignment.config)
     run_trial(assignment, data, lambda metrics, kept: tune.report(report_row(metrics, kept)))

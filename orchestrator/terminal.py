@@ -1,7 +1,7 @@
 """How the progress of a run reads: on a terminal, and line by line."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -34,6 +34,19 @@ def status_line(progress: Progress, now: float) -> str:
         what += " " + ", ".join(trials)
     head = f"[{len(progress.ended):{width}}/{progress.trials_total}] "
     return head + "  ".join([what, *_facts(progress, now)])
+
+
+EPOCH_HEADER = "  epoch      loss  val loss   women     men    fair        lr  images/s"
+
+
+def epoch_row(metrics: Mapping[str, float], epochs: int) -> str:
+    """Write a row of ``metrics.csv`` under `EPOCH_HEADER`."""
+    return (
+        f"{metrics['epoch']:4.0f}/{epochs:<4}"
+        f" {metrics['train_loss']:8.4f}  {metrics['val_loss']:8.4f}"
+        f"  {metrics['acc_women']:6.4f}  {metrics['acc_men']:6.4f}  {metrics['fair']:6.4f}"
+        f"  {metrics['lr']:8.2e}  {metrics['images_per_second']:8,.0f}"
+    )
 
 
 def _score_text(score: Score | None) -> str:

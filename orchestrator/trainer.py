@@ -1,32 +1,60 @@
 """Ray Train around the training loop: one or several workers on one trial."""
 
+import signal
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import ray
 import ray.train
 import torch
-from ray.exceptions import RayTaskError
-from ray.train import RunConfig, ScalingConfig
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.train import (
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
 from ray.train.torch import TorchTrainer
+from typing_extensions import override
 
 from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.data import DataConfig, Placement, Residence, load, place_pixels
-from orchestrator.display import Display
 from orchestrator.errors import InputError
-from orchestrator.progress import EndedTrial, RunningTrial, Score
-from orchestrator.runs import Trial
+from orchestrator.features import Features, basis
+from orchestrator.files import one_line
+from orchestrator.loop import TrainingError
 from orchestrator.splits import Counts, count_strata
 from orchestrator.stopping import EpochMetrics
 from orchestrator.store import Store
 from orchestrator.trial import Assignment, run_trial
 
-Shared = list["ray.ObjectRef[dict[str, Arrays]]"]
+OWN_FAULTS = (TrainingError, InputError)
+"""What a trial would fail of again, whoever trains it."""
+MOST_OF_REASON = 300
+"""Characters."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The splits of a run in the object store, for every process of the cluster."""
+
+    references: "list[ray.ObjectRef[dict[str, Arrays]]]"
+    """One; in a list, Ray passes it on without fetching what it refers to."""
+    basis: tuple[object, ...] | None = None
+    """Of the features in them, if there are any."""
+
+    def get(self, config: Config) -> dict[str, Arrays]:
+        """Return the splits for a trial, whose network may not be that of the features."""
+        splits: dict[str, Arrays] = ray.get(self.references[0])
+        if self.basis is None or self.basis == basis(config):
+            return splits
+        return {split: replace(arrays, features=None) for split, arrays in splits.items()}
 
 
 class SharedData(NamedTuple):
@@ -38,27 +66,35 @@ class SharedData(NamedTuple):
     """Of the train split that is trained on."""
 
 
-def share(store: Store, config: DataConfig) -> SharedData:
+def shared_memory() -> float:
+    """Return the bytes for objects on the training node that has the least."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    training = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
+    return min(float(node.get("object_store_memory", 0)) for node in training)
+
+
+def share(store: Store, config: Config, features: Features | None = None) -> SharedData:
     """Make the splits ready for every process of the cluster.
 
-    Resident pixels are put into the object store once, and processes of a node then read them in
-    place. The reference comes in a list, which Ray passes on without fetching what it refers to.
+    Resident pixels, or the features in their place, are put into the object store once, and
+    processes of a node then read them in place.
 
     Raises
     ------
     InputError
         A shard is damaged, the pixels are to be resident and do not fit, or a fold is too small.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    training = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
-    memory = min(node.get("object_store_memory", 0) for node in training)
-    placement = place_pixels(config, store, memory)
+    data = config.data
+    if features:  # then nobody reads the pixels, but for trials of another network
+        data = data.model_copy(update={"residence": "stream"})
+    placement = place_pixels(data, store, shared_memory())
     # Loaded by a process of its own, whose memory is free again once the splits are in the object
     # store, and not fetched to this one's node, which may not train.
-    loading: Any = _load.remote(store, config, placement.residence)
+    loading: Any = _load.remote(store, data, placement.residence, features)
     splits, counts = loading
     try:
-        return SharedData([splits], placement, ray.get(counts))
+        shared = Shared([splits], basis(config) if features else None)
+        return SharedData(shared, placement, ray.get(counts))
     except RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None
@@ -66,8 +102,8 @@ def share(store: Store, config: DataConfig) -> SharedData:
 
 
 @ray.remote(num_cpus=0, num_returns=2)
-def _load(store: Store, config: DataConfig, residence: Residence) -> Any:
-    data = load(store, config, residence)
+def _load(store: Store, config: DataConfig, residence: Residence, features: Features | None) -> Any:
+    data = load(store, config, residence, features)
     return data, count_strata(data["train"].gender, data["train"].label)
 
 
@@ -81,9 +117,11 @@ def check_workers(config: Config) -> None:
     """Raise `InputError` when the cluster has too few devices: Ray would wait for more for ever."""
     cluster = ray.cluster_resources()
     devices = int(cluster.get("GPU", 0)) or int(cluster.get("CPU", 1))
-    if config.workers > devices:
+    fewest = config.min_workers or config.workers
+    if fewest > devices:
+        asked = config.workers if config.min_workers is None else f"{fewest}-{config.workers}"
         raise InputError(
-            f"--workers {config.workers}: the cluster has {devices} devices; give that or fewer"
+            f"--workers {asked}: the cluster has {devices} devices; give that or fewer"
         )
 
 
@@ -94,6 +132,11 @@ def train_on_workers(
 ) -> None:
     """Train one trial on ``config.workers`` processes with `TorchTrainer`, and wait for its end.
 
+    A worker that is lost ends the others, and all of them go on from the trial's checkpoint, up to
+    ``train.max_failures`` times. Ray Train counts apart, and without a limit, the nodes that are
+    taken away as announced. With ``config.min_workers`` they are as many as there are devices for,
+    and go on as more when nodes join.
+
     Parameters
     ----------
     assignment
@@ -101,67 +144,126 @@ def train_on_workers(
     shared
         What `share` returned.
     callbacks
-        Ray Train's callbacks, called in its controller after each epoch.
+        Called in Ray Train's controller after each epoch.
+
+    Raises
+    ------
+    TrainingError
+        The trial cannot be trained, or its workers were lost too often. The message is one line.
+    InputError
+        Its checkpoint is damaged.
     """
-    workers = assignment.config.workers
-    cluster = ray.cluster_resources()
-    gpu = cluster.get("GPU", 0) >= workers
-    cpus = 1 if gpu else max(1, int(cluster.get("CPU", 1)) // workers)
     trial = assignment.trial
-    TorchTrainer(
+    hooks: list[Any] = [*callbacks, StopAtOwnFault()]
+    cpus = _cpus_per_worker(assignment.config)
+    trainer = TorchTrainer(
         _worker,
         train_loop_config={**assignment.pack(), "shared": shared, "cpus": cpus},
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus}
-        ),
+        scaling_config=_scaling(assignment.config, cpus),
         run_config=RunConfig(
             # Ray Train would silently restore a run of the same name.
             name=f"{trial.id}-{uuid.uuid4().hex[:8]}",
             storage_path=str(trial.path.parents[1] / "logs" / "train"),
-            callbacks=list(callbacks),
+            failure_config=FailureConfig(max_failures=assignment.config.train.max_failures),
+            callbacks=hooks,
         ),
-    ).fit()
+    )
+    try:
+        with _ctrl_c():
+            trainer.fit()
+    except (TrainingFailedError, RayError) as error:
+        raise own_fault(error) or TrainingError(reason_of_loss(error, assignment.config)) from error
+
+
+class StopAtOwnFault(UserCallback):
+    """Ends a training that would fail again; called in Ray Train's controller."""
+
+    @override
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Raise the trial's own fault, which Ray Train does not try again as it does a worker's."""
+        for error in worker_exceptions.values():
+            if isinstance(error, OWN_FAULTS):
+                raise error
+
+
+def own_fault(error: Exception) -> Exception | None:
+    """Return what `StopAtOwnFault` ended a training with, if it was that."""
+    cause = getattr(error, "controller_failure", None)
+    return cause if isinstance(cause, OWN_FAULTS) else None
+
+
+def reason_of_loss(error: Exception, config: Config) -> str:
+    """Say in a line why Ray Train gave up.
+
+    Parameters
+    ----------
+    error
+        What `TorchTrainer.fit` raised.
+    config
+        The trial's.
+    """
+    failures = [
+        getattr(failure, "health_check_failure", failure)  # what Ray Train has wrapped
+        for failure in getattr(error, "worker_failures", {}).values()
+    ]
+    # The others fail as well when one is lost, for want of its answers: that explains nothing.
+    lost = [failure for failure in failures if isinstance(failure, RayError)]
+    if not lost:
+        cause = next(iter(failures), getattr(error, "controller_failure", error))
+        return f"{type(cause).__name__}: {one_line(cause)}"[:MOST_OF_REASON]
+    out_of_memory = any(
+        isinstance(failure, OutOfMemoryError) or "low on memory" in str(failure) for failure in lost
+    )
+    what = "ran out of memory" if out_of_memory else "died, perhaps because memory ran out"
+    restarts = config.train.max_failures
+    again = f", after {restarts} restart{'s' * (restarts != 1)}" if restarts else ""
+    return (
+        f"a worker {what}{again}; lower train.batch_size ({config.train.batch_size}) or choose a "
+        f"smaller model ({config.model.name})"
+    )
+
+
+def _cpus_per_worker(config: Config) -> int:
+    cluster = ray.cluster_resources()
+    return 1 if _on_gpus(config) else max(1, int(cluster.get("CPU", 1)) // config.workers)
+
+
+def _on_gpus(config: Config) -> bool:
+    gpus: float = ray.cluster_resources().get("GPU", 0)
+    return gpus >= (config.min_workers or config.workers)
+
+
+def _scaling(config: Config, cpus: int) -> ScalingConfig:
+    workers: Any = config.workers
+    if config.min_workers is not None:
+        workers = (config.min_workers, config.workers)
+    return ScalingConfig(
+        num_workers=workers,
+        use_gpu=_on_gpus(config),
+        resources_per_worker={"CPU": cpus},
+    )
 
 
 @contextmanager
-def following(assignment: Assignment, display: Display, poll: float = 0.5) -> Iterator[None]:
-    """Show the epochs of a trial that others train, as its ``metrics.csv`` grows.
-
-    Ray Train calls its callbacks in a process of its own, so the driver looks at the file.
-    """
-    over = threading.Event()
-
-    def follow() -> None:
-        epochs = 0
-        while not over.wait(poll):
-            trial = Trial(assignment.trial.path)  # reads anew
-            if (trial.path / "metrics.csv").exists() and len(trial.metrics) > epochs:
-                epochs = len(trial.metrics)
-                newest = trial.metrics.iloc[-1]
-                running = RunningTrial(
-                    trial_id=trial.id,
-                    epoch=epochs,
-                    epochs=assignment.config.train.epochs,
-                    score=Score.of(newest),
-                    images_per_second=newest["images_per_second"],
-                )
-                display.update(display.progress.with_running(running))
-
-    thread = threading.Thread(target=follow, name="follow", daemon=True)
-    thread.start()
+def _ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C be what it is elsewhere: Ray Train exits on it with code 0, and for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
     try:
         yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
     finally:
-        over.set()
-        thread.join()
-    display.update(display.progress.with_ended(EndedTrial.of(assignment.trial)))
+        signal.signal(signal.SIGINT, before)
 
 
 def _worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["cpus"])
-    data = ray.get(config["shared"][0])
+    assignment = Assignment.unpack(config)
     run_trial(
-        Assignment.unpack(config),
-        data,
+        assignment,
+        config["shared"].get(assignment.config),
         lambda metrics, kept: ray.train.report(report_row(metrics, kept)),
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from torch import nn
 import models
 from models.config import ModelConfig
 from orchestrator.arrays import Arrays
+from orchestrator.checkpoint import Checkpoints
 from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import one_line, writing
@@ -66,6 +67,8 @@ def run_trial(
 ) -> None:
     """Train, evaluate val and test once, and write the trial's files; ``result.json`` comes last.
 
+    A trial that was interrupted goes on from its checkpoint, and ends as it would have ended.
+
     Parameters
     ----------
     assignment
@@ -76,39 +79,37 @@ def run_trial(
         Called after every epoch, on every worker.
     """
     config, trial = assignment.config, assignment.trial
-    first = rank_and_world()[0] == 0
-    started = time.perf_counter()
     torch.manual_seed(config.seed)  # the same initial weights on every worker and in every trial
-    model = models.build(config.model, data["train"].images.shape[1])
+    image_size = data["train"].images.shape[1]
+    model = models.build(config.model, image_size)
     training = Training(config, model, data["train"], data["val"])
-    if first:
+    if first := rank_and_world()[0] == 0:
+        trial.note_start()
         trial.write_params(assignment.params)
-    epochs: list[EpochMetrics] = []
-    with _Events(trial.path if first else None) as events:
+    with _Record(trial, training, writes=first) as record:
         for metrics in training:
-            epochs.append(metrics)
-            if first:
-                trial.write_metrics(pd.DataFrame([asdict(epoch) for epoch in epochs]))
-                events.write(metrics)
+            record.add(metrics)
             if report and training.kept:
                 report(metrics, training.kept)
     logits = {"val": training.kept_logit, "test": training.logits(data["test"])}
     if first and training.kept:
         trial.write_predictions(_predictions(data, logits))
-        save_model(trial.path, model, config, data["train"].images.shape[1])
+        save_model(trial.path, model, config, image_size)
         trial.write_result(
             TrialResult(
                 trial_id=trial.id,
                 state="complete",
                 recipe=config.recipe,
-                epochs=len(epochs),
+                epochs=len(record.epochs),
                 kept_epoch=training.kept.epoch,
-                seconds=time.perf_counter() - started,
-                images_per_second=float(np.median([e.images_per_second for e in epochs])),
+                seconds=record.seconds,
+                images_per_second=float(np.median([e.images_per_second for e in record.epochs])),
                 device=_device_name(training.device),
+                restarts=trial.starts - 1,
                 config=config,
             )
         )
+        record.checkpoints.remove()
 
 
 def write_failure(assignment: Assignment, reason: str) -> None:
@@ -127,6 +128,7 @@ def write_failure(assignment: Assignment, reason: str) -> None:
             images_per_second=0.0,
             device="",
             reason=reason,
+            restarts=max(0, trial.starts - 1),
             config=assignment.config,
         )
     )
@@ -195,22 +197,61 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-class _Events:
-    """TensorBoard events of one trial; without a folder it writes nothing."""
+class _Record:
+    """The epochs of a trial: written as they come by the first worker, and gone on with.
 
-    def __init__(self, folder: Path | None) -> None:
-        self._writer = SummaryWriter(str(folder)) if folder is not None else None
+    Parameters
+    ----------
+    trial
+        Where to write.
+    training
+        Brought to where the trial's checkpoint was, if it has one.
+    writes
+        Whether this worker writes.
+    """
 
-    def __enter__(self) -> "_Events":
+    def __init__(self, trial: Trial, training: Training, *, writes: bool) -> None:
+        self._trial, self._training, self._writes = trial, training, writes
+        self.checkpoints = Checkpoints(trial.path, training.config)
+        self.epochs: list[EpochMetrics] = []
+        self._before, self._started = 0.0, time.perf_counter()
+        if saved := self.checkpoints.load():
+            training.load_state_dict(saved["training"])
+            self.epochs = [EpochMetrics(**epoch) for epoch in saved["epochs"]]
+            self._before = saved["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Of training and validation, also before it was interrupted."""
+        return self._before + time.perf_counter() - self._started
+
+    def __enter__(self) -> Self:
+        if self._writes:
+            # Epochs that were lost with a killed process are shown once, as they were repeated.
+            purge = {"purge_step": len(self.epochs) + 1} if self.epochs else {}
+            self._events = SummaryWriter(str(self._trial.path), **purge)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._writer:
-            self._writer.close()
+        if self._writes:
+            self._events.close()
 
-    def write(self, metrics: EpochMetrics) -> None:
-        if self._writer:
-            for name, value in asdict(metrics).items():
-                if name != "epoch":
-                    self._writer.add_scalar(name, value, metrics.epoch)
-            self._writer.flush()
+    def add(self, metrics: EpochMetrics) -> None:
+        """Take an epoch in."""
+        self.epochs.append(metrics)
+        if not self._writes:
+            return
+        epochs = [asdict(epoch) for epoch in self.epochs]
+        self._trial.write_metrics(pd.DataFrame(epochs))
+        for name, value in epochs[-1].items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, metrics.epoch)
+        self._events.flush()
+        if self.checkpoints.due():
+            self.checkpoints.write(
+                {
+                    "training": self._training.state_dict(),
+                    "epochs": epochs,
+                    "seconds": self.seconds,
+                }
+            )

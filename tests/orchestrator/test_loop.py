@@ -14,18 +14,11 @@ from torch import multiprocessing
 from toys import SIDE, toy_data
 
 import models
-from orchestrator import loop
+from orchestrator.batches import Batch, Batches
 from orchestrator.config import resolve
 from orchestrator.fairness import group_metrics, predict_labels
 from orchestrator.inference import to_input
-from orchestrator.loop import (
-    Batch,
-    TrainConfig,
-    Training,
-    TrainingError,
-    keras_epsilon,
-    lr_factor,
-)
+from orchestrator.loop import Training, TrainingError
 from orchestrator.stopping import EarlyStopping, EpochMetrics
 
 FAST = ("train.precision=fp32", "train.epochs=2")
@@ -62,22 +55,30 @@ def test_the_same_seed_repeats_every_figure():
     assert first != other
 
 
-def seen(training, epoch=0):
+def batches(*settings, rank=0, world=1, monkeypatch=None):
+    if monkeypatch:
+        monkeypatch.setattr("orchestrator.batches.rank_and_world", lambda: (rank, world))
+    return Batches(resolve(settings=settings), toy_data()["train"], torch.device("cpu"))
+
+
+def seen(batches, epoch=0):
     """The rows of an epoch, in order, and whether each is mirrored, told by their pixels."""
     train = toy_data()["train"]
     known = {image.tobytes(): (row, False) for row, image in enumerate(train.images)}
     known |= {image[:, ::-1].tobytes(): (row, True) for row, image in enumerate(train.images)}
     found = []
-    for batch in training._batches(epoch):
-        rows = [known[image.numpy().tobytes()] for image in batch.images]
+    for batch in batches.epoch(epoch):
+        images = (batch.inputs.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+        rows = [known[image.tobytes()] for image in images]
         found += rows
         assert batch.labels.tolist() == train.label[[row for row, _ in rows]].tolist()
+        assert batch.genders.tolist() == train.gender[[row for row, _ in rows]].tolist()
     return [row for row, _ in found], [mirrored for _, mirrored in found]
 
 
 def test_an_epoch_sees_each_drawn_row_once_in_a_new_order():
-    training = start("balance.policy=undersample", "balance.redraw=false", "train.batch_size=7")
-    orders = [seen(training, epoch)[0] for epoch in (0, 1)]
+    drawing = batches("balance.policy=undersample", "balance.redraw=false", "train.batch_size=7")
+    orders = [seen(drawing, epoch)[0] for epoch in (0, 1)]
     gender = toy_data()["train"].gender
     drawn = gender[sorted(orders[0])]
     assert len(set(orders[0])) == len(orders[0])
@@ -87,16 +88,15 @@ def test_an_epoch_sees_each_drawn_row_once_in_a_new_order():
 
 
 def test_fresh_draws_reach_everybody():
-    training = start("balance.policy=undersample")
+    drawing = batches("balance.policy=undersample")
     gender = toy_data()["train"].gender
-    epochs = [seen(training, epoch)[0] for epoch in (0, 1)]
+    epochs = [seen(drawing, epoch)[0] for epoch in (0, 1)]
     assert len(set(epochs[0])) == len(epochs[0]) < len(gender)
     assert set(epochs[0] + epochs[1]) == set(range(len(gender)))
 
 
 def test_oversampling_repeats_rows():
-    training = start("balance.policy=oversample", "balance.over=gender_class")
-    rows, _ = seen(training)
+    rows, _ = seen(batches("balance.policy=oversample", "balance.over=gender_class"))
     train = toy_data()["train"]
     counts = np.unique(2 * train.gender[rows] + train.label[rows], return_counts=True)[1]
     assert counts.tolist() == [counts[0]] * 4
@@ -104,26 +104,34 @@ def test_oversampling_repeats_rows():
 
 
 def test_flips_are_half_or_none():
-    assert 0.3 < np.mean(seen(start())[1]) < 0.7
-    assert not any(seen(start("train.flip=false"))[1])
+    assert 0.3 < np.mean(seen(batches())[1]) < 0.7
+    assert not any(seen(batches("augment.flip=false"))[1])
+
+
+def test_rows_for_the_last_layer_are_kept_out():
+    drawing = batches("last_layer.held_out=0.25", "balance.policy=weights")
+    rows, _ = seen(drawing)
+    assert set(rows) | set(drawing.held_out) == set(range(160))
+    assert len(rows) + len(drawing.held_out) == 160
+    assert 40 <= len(drawing.held_out) <= 44  # of each of four strata a quarter, rounded up
 
 
 @pytest.mark.parametrize("batch", [1, 7, 33])
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
-def test_workers_share_each_global_batch(workers, batch):
+def test_workers_share_each_global_batch(workers, batch, monkeypatch):
     settings = ("balance.policy=undersample", f"train.batch_size={batch}")
-    alone = start(*settings)
+    alone = batches(*settings)
     whole, _ = seen(alone)
-    steps = [step.size for step in alone._batches(0)]
+    steps = [step.size for step in alone.epoch(0)]
     shares = []
     for rank in range(workers):
-        training = start(*settings)
-        training._rank, training._world = rank, workers
-        batches = list(training._batches(0))
-        assert [step.size for step in batches] == steps  # all take every step together
-        shares.append([len(step.images) if step.weights.any() else 0 for step in batches])
-        if not any(step.weights.sum() == 0 for step in batches):
-            assert seen(training)[0] == whole_share(whole, batch, rank, workers)
+        drawing = batches(*settings, rank=rank, world=workers, monkeypatch=monkeypatch)
+        mine = list(drawing.epoch(0))
+        assert [step.size for step in mine] == steps  # all take every step together
+        shares.append([int((step.genders != 0).sum()) for step in mine])
+        assert all(not step.weights[step.genders == 0].any() for step in mine)
+        if all(step.genders.all() for step in mine):
+            assert seen(drawing)[0] == whole_share(whole, batch, rank, workers)
     assert [sum(share) for share in zip(*shares, strict=True)] == steps
 
 
@@ -134,7 +142,7 @@ def whole_share(rows, batch, rank, workers):
 
 def test_gender_weights_scale_the_loss_as_keras_does():
     data = toy_data()
-    training = start("balance.weight_men=0.1", "train.flip=false", "model.dropout=0", data=data)
+    training = start("balance.weight_men=0.1", "model.dropout=0", data=data)
     first = torch.from_numpy(data["train"].images[:12])
     with torch.no_grad():
         logit = training.model(to_input(first)).numpy()
@@ -143,7 +151,9 @@ def test_gender_weights_scale_the_loss_as_keras_does():
         label[:, None].astype(np.float32), logit[:, None],
         sample_weight=np.where(gender == -1, 1.0, 0.1).astype(np.float32),
     )  # fmt: skip
-    batch = Batch(first, training._labels[:12], training._weights[:12], 12)
+    drawing = training._batches
+    of_first = (column[:12] for column in (drawing._labels, drawing._genders, drawing._weights))
+    batch = Batch(to_input(first), *of_first, 12)
     loss = training._step(batch) / 12
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
@@ -189,52 +199,102 @@ def test_fair_is_maximised_and_without_patience_nothing_stops():
 
 
 def test_the_reference_recipe_stops_early_and_keeps_its_last_epoch():
-    training = start("train.epochs=10", "train.lr=0.01", recipe="reference")
+    training = start("train.epochs=10", "train.lr=0.03", recipe="reference")
     epochs = list(training)
     assert len(epochs) < 10
     assert epochs[-1].val_loss >= min(epoch.val_loss for epoch in epochs)
     assert training.kept is epochs[-1]
 
 
-@given(steps=st.integers(1, 500), warmup=st.floats(0, 0.9))
-def test_the_cosine_schedule_rises_then_falls_within_bounds(steps, warmup):
-    config = TrainConfig(schedule="cosine", warmup=warmup)
-    factors = [lr_factor(config, steps, step) for step in range(steps)]
-    peak = int(np.argmax(factors))
-    assert all(0 < factor <= 1 for factor in factors)
-    assert factors[:peak] == sorted(factors[:peak])
-    assert factors[peak:] == sorted(factors[peak:], reverse=True)
-
-
-def test_adam_takes_the_steps_of_keras():
-    parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
-    theirs = keras.Variable(np.array([1.0, -2.0, 3.0], np.float32))
-    adam = keras.optimizers.Adam(1e-3)
-    ours = torch.optim.AdamW([parameter], lr=1e-3, betas=loop.ADAM_BETAS, weight_decay=0.0)
-    for step in range(1, 6):
-        gradient = np.array([1e-6, -3e-5, 0.2], np.float32) / step
-        adam.apply([keras.ops.convert_to_tensor(gradient)], [theirs])
-        parameter.grad = torch.from_numpy(gradient)
-        ours.param_groups[0]["eps"] = keras_epsilon(step)
-        ours.step()
-        np.testing.assert_allclose(
-            parameter.detach().numpy(), keras.ops.convert_to_numpy(theirs), rtol=0, atol=2e-7
-        )
-
-
-def test_the_loop_sets_that_epsilon_at_every_step():
-    training = start("train.batch_size=80")
-    seen = []
-    training._optimizer.register_step_pre_hook(
-        lambda optimizer, *_: seen.append(optimizer.param_groups[0]["eps"])
-    )
-    list(training)
-    assert seen == [keras_epsilon(step) for step in (1, 2, 3, 4)]
-
-
 def test_divergence_names_the_epoch_and_the_settings():
-    with pytest.raises(TrainingError, match=r"epoch 1 .*train\.lr=1e\+30.*lower train\.lr"):
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, step [234] .*train\.lr=1e\+30.*lower train\.lr"
+    ):
         list(start("train.lr=1e30"))
+
+
+def test_the_first_step_with_an_infinite_loss_is_named(monkeypatch):
+    training = start("train.batch_size=32")
+    take, steps = training._step, iter(range(1, 100))
+    monkeypatch.setattr(
+        training, "_step", lambda batch: take(batch) * (torch.inf if next(steps) >= 3 else 1)
+    )
+    with pytest.raises(TrainingError, match=r"epoch 1, step 3 \(loss inf\)"):
+        list(training)
+
+
+def test_memory_that_runs_out_is_one_line(monkeypatch):
+    training = start("train.batch_size=32")
+
+    def too_much(_batch):
+        return torch.empty(2**60)
+
+    monkeypatch.setattr(training, "_step", too_much)
+    with pytest.raises(TrainingError, match=r"out of memory on cpu .*name=cnn .*batch_size=32"):
+        list(training)
+
+
+CHANGES = {
+    "default": (),
+    "everything": (
+        "train.ema=0.9", "train.clip_norm=1", "method.name=group_dro", "train.weight_decay=0.01",
+        "augment.shift=2", "augment.erase=0.5", "balance.policy=undersample", "train.patience=1",
+    ),
+    "gap": ("method.name=gap_penalty", "train.keep=last", "train.schedule=constant"),
+    "last-layer": ("last_layer.held_out=0.3", "train.ema=0.5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_going_on_from_a_checkpoint_ends_in_the_same_weights(name, epochs, tmp_path):
+    settings = ("train.epochs=4", "train.batch_size=16", *CHANGES[name])
+    whole = start(*settings)
+    expected = list(map(untimed, whole))
+    begun = start(*settings)
+    head = [untimed(epoch) for _, epoch in zip(range(epochs), begun, strict=False)]
+    torch.save(begun.state_dict(), tmp_path / "state.pt")
+    resumed = start("train.lr=1e-3", *settings)
+    for parameter in resumed.model.parameters():
+        torch.nn.init.zeros_(parameter)  # all comes from the checkpoint
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    tail = [untimed(epoch) for epoch in resumed]
+    assert head + tail == expected
+    assert untimed(resumed.kept) == untimed(whole.kept)
+    assert np.array_equal(resumed.kept_logit, whole.kept_logit)
+    for ours, theirs in zip(
+        resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_last_layer_is_retrained_on_rows_kept_out_of_training():
+    data = toy_data()
+    training = start("last_layer.held_out=0.3", "train.epochs=3", data=data)
+    epochs = list(training)
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4]
+    assert training.kept is epochs[-1]
+    assert epochs[-1].accuracy > 0.8
+    assert np.array_equal(training.kept_logit, training.logits(data["val"]))
+
+
+def test_a_moving_average_of_the_weights_is_what_is_kept():
+    training = start("train.ema=0.9", "train.keep=last", "train.batch_size=32")
+    averaged = None
+    take = training._optimiser.step
+
+    def step(loss):
+        nonlocal averaged
+        take(loss)
+        now = [p.detach().clone() for p in training.model.parameters()]
+        averaged = now if averaged is None else [
+            0.9 * old + 0.1 * new for old, new in zip(averaged, now, strict=True)
+        ]  # fmt: skip
+
+    training._optimiser.step = step
+    list(training)
+    for kept, expected in zip(training.model.parameters(), averaged, strict=True):
+        torch.testing.assert_close(kept.detach(), expected)
 
 
 def test_bf16_trains_too():

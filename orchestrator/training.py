@@ -1,0 +1,166 @@
+"""The commands that make a run, `train` and `sweep`: begun, gone on with, and ended."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from orchestrator.arguments import begin_sweep, begin_training, resume
+from orchestrator.config import Config
+from orchestrator.errors import InputError
+from orchestrator.files import remove_tree
+from orchestrator.interrupts import sigterm_interrupts
+from orchestrator.loop import TrainingError
+from orchestrator.runs import Run
+from orchestrator.tables import describe_draw, print_summary
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+    from orchestrator.trainer import SharedData
+    from orchestrator.trial import Assignment
+
+DONE, FAILED = 0, 1
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train one network, or go on with a training that was interrupted or failed."""
+    from orchestrator.display import how_to_resume
+    from orchestrator.trainer import check_workers
+    from orchestrator.trial import Assignment
+
+    run, config, store = (
+        resume(arguments, "train") if arguments.resume else begin_training(arguments)
+    )
+    if run.complete():
+        print(f"{run.path}: this training has finished")
+        return finish(run)
+    try:
+        with _unless_refused(run), in_ray(run, workers=2) as terminal:
+            check_workers(config)
+            _train(run, Assignment(run.trial(config.recipe), config, {}), store, terminal)
+    except KeyboardInterrupt:
+        print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
+        return FAILED
+    except TrainingError as error:
+        print(f"fairfront: {error}", file=sys.stderr)
+        return FAILED
+    return finish(run)
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Search for the front, or go on with a search."""
+    from orchestrator.display import how_to_resume
+    from orchestrator.trainer import check_workers
+
+    run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
+    with _unless_refused(run), in_ray(run, config.workers) as terminal:
+        check_workers(config)
+        done = _sweep(run, config, store, terminal)
+    if done:
+        return finish(run)
+    if run.complete():
+        finish(run)
+    print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
+    return FAILED
+
+
+def finish(run: Run) -> int:
+    """Write the report, print its short table, and say where it lies."""
+    from orchestrator.report import write_report
+
+    summary = write_report(run)
+    print_summary(summary, sys.stdout)
+    print(f"Report: {run.path / 'report.html'}")
+    if summary["best"] is None:
+        print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+@contextmanager
+def in_ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
+    """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
+    from orchestrator.raysession import quiet, session
+
+    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        raise InputError(
+            "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
+            "or unset it to run on this machine"
+        )
+    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
+        logs = run.logs_path if run else Path(folder)
+        # Ray Train asks the dashboard's process what became of its workers.
+        with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
+            yield terminal
+
+
+def _train(run: Run, assignment: "Assignment", store: "Store", terminal: TextIO) -> None:
+    """Train the run's one trial; `TrainingError` where that fails, once it is written down."""
+    from orchestrator import progress
+    from orchestrator.display import Display
+    from orchestrator.following import following
+    from orchestrator.trainer import train_on_workers
+    from orchestrator.trial import write_failure
+
+    config = assignment.config
+    shared = _share(store, config, terminal)
+    print(describe_draw(config.balance, shared.counts), file=terminal)
+    (assignment.trial.path / "result.json").unlink(missing_ok=True)  # of a failure before
+    begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
+    with Display(run, terminal, begun) as display:
+        failure = None
+        with following(assignment, display):
+            try:
+                train_on_workers(assignment, shared.splits)
+            except TrainingError as error:
+                write_failure(assignment, str(error))
+                failure = error
+        if failure:
+            raise failure
+
+
+def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
+    """Run the trials that are left; return False when Ctrl-C ended it before all were done."""
+    from orchestrator import progress
+    from orchestrator.display import Display
+    from orchestrator.sweep import sweep as run_trials
+    from search_spaces import get
+
+    try:
+        shared = _share(store, config, terminal)
+        begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
+        with Display(run, terminal, begun) as display:
+            return run_trials(run, config, get(config.sweep.space), shared.splits, display)
+    except KeyboardInterrupt:  # before or after the trials; the sweep itself ends on it in peace
+        return False
+
+
+@contextmanager
+def _unless_refused(run: Run) -> Iterator[None]:
+    """Leave no run behind that was refused before it had a trial."""
+    try:
+        yield
+    except InputError:
+        if not any(run.trials_path.iterdir()):
+            remove_tree(run.path)
+        raise
+
+
+def _share(store: "Store", config: Config, terminal: TextIO) -> "SharedData":
+    """Make the data ready for the trials, and say where they are kept."""
+    from orchestrator.display import rows_progress
+    from orchestrator.features import cache
+    from orchestrator.trainer import share, shared_memory
+
+    features, sentence = cache(
+        store, config, shared_memory(), lambda: rows_progress(terminal, "computing features")
+    )
+    shared = share(store, config, features)
+    for line in filter(None, (sentence, None if features else shared.placement)):
+        print(line, file=terminal)
+    return shared

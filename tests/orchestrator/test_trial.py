@@ -1,0 +1,102 @@
+"""A trial's files, and that an interrupted one ends as if it had been left alone."""
+
+import pandas as pd
+import pytest
+import torch
+from toys import toy_data
+
+from orchestrator.checkpoint import FILE, Checkpoints
+from orchestrator.config import resolve
+from orchestrator.errors import InputError
+from orchestrator.runs import Trial
+from orchestrator.trial import Assignment, load_model, run_trial
+
+SETTINGS = ("train.precision=fp32", "train.epochs=3", "train.batch_size=16")
+TIMES = ["seconds", "images_per_second"]
+
+
+class KilledError(Exception):
+    pass
+
+
+def assign(folder, *settings):
+    return Assignment(Trial(folder), resolve(settings=[*SETTINGS, *settings]), {})
+
+
+def killed_after(epochs):
+    def report(metrics, _kept):
+        if metrics.epoch == epochs:
+            raise KilledError
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A trial that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_trial(assign(folder), toy_data())
+    return Trial(folder)
+
+
+def test_a_trial_leaves_its_files_and_no_checkpoint(whole):
+    names = {path.name for path in whole.path.iterdir() if "tfevents" not in path.name}
+    assert names == {
+        "params.json", "starts.txt", "metrics.csv", "predictions.parquet", "model.safetensors",
+        "result.json",
+    }  # fmt: skip
+    assert whole.result.restarts == 0
+    assert whole.result.epochs == 3
+
+
+@pytest.mark.parametrize("every", [0, 3600], ids=["from a checkpoint", "from the beginning"])
+def test_an_interrupted_trial_ends_as_one_that_was_left_alone(whole, tmp_path, every):
+    assignment = assign(tmp_path, f"train.checkpoint_seconds={every}")
+    with pytest.raises(KilledError):
+        run_trial(assignment, toy_data(), killed_after(2))
+    assert (tmp_path / FILE).exists() == (every == 0)
+    seen = []
+    run_trial(assignment, toy_data(), lambda metrics, _kept: seen.append(metrics.epoch))
+    assert seen == ([3] if every == 0 else [1, 2, 3])
+    trial = Trial(tmp_path)
+    for file in ("model.safetensors", "predictions.parquet"):
+        assert (tmp_path / file).read_bytes() == (whole.path / file).read_bytes()
+    pd.testing.assert_frame_equal(
+        trial.metrics.drop(columns=TIMES), whole.metrics.drop(columns=TIMES)
+    )
+    assert trial.result.restarts == 1
+    assert trial.result.kept_epoch == whole.result.kept_epoch
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(tmp_path):
+    with pytest.raises(KilledError):
+        run_trial(assign(tmp_path, "train.checkpoint_seconds=0"), toy_data(), killed_after(1))
+    other = Checkpoints(tmp_path, resolve(settings=[*SETTINGS, "train.lr=0.01"]))
+    assert other.load() is None
+    same = assign(tmp_path, "train.checkpoint_seconds=0", "workers=2", "data.residence=stream")
+    assert Checkpoints(tmp_path, same.config).load() is not None
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path):
+    assignment = assign(tmp_path)
+    for damage in (b"damaged", b""):
+        (tmp_path / FILE).write_bytes(damage)
+        with pytest.raises(InputError, match=r"checkpoint.pt: damaged .*remove it to begin"):
+            run_trial(assignment, toy_data())
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"config": "", "state": Harmful()}, tmp_path / FILE)
+    with pytest.raises(InputError, match="damaged"):
+        Checkpoints(tmp_path, resolve()).load()
+
+
+def test_the_model_file_is_all_that_prediction_needs(whole):
+    trained = load_model(whole.path / "model.safetensors")
+    assert trained.image_size == 24
+    assert trained.precision == "fp32"
