@@ -45,7 +45,7 @@ def test_a_shift_moves_the_image_and_repeats_its_edges(most, seed, flip):
         mirrored = flip and number[0] < 0.5
         padded = functional.pad(image, [most] * 4, padding_mode="edge")
         padded = functional.hflip(padded) if mirrored else padded
-        top, left = most + int(step[0]), most + int(step[1]) * (-1 if mirrored else 1)
+        top, left = (most + step).tolist()
         assert torch.equal(result, padded[:, top : top + 12, left : left + 10])
 
 

@@ -13,7 +13,9 @@ def test_reference_is_the_published_recipe():
     train = config.train
     assert (train.epochs, train.batch_size, train.lr) == (10, 32, 1e-3)
     assert (train.monitor, train.patience, train.keep) == ("val_loss", 1, "last")
-    assert (train.schedule, train.flip, train.weight_decay) == ("constant", False, 0.0)
+    assert (train.schedule, train.weight_decay, train.ema) == ("constant", 0.0, None)
+    assert not any(value for _, value in config.augment)
+    assert config.method.name == "erm"
     assert (config.model.name, config.model.dropout) == ("cnn", 0.5)
 
 
@@ -54,19 +56,19 @@ def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
     ("setting", "says"),
     [
         ("loss.gama=2", "unknown key loss.gama; known: alpha, class_balancing, gamma, name"),
-        ("nothing=2", "unknown key nothing; known: balance"),
+        ("nothing=2", "unknown key nothing; known: augment, balance"),
         ("a.b=2", "unknown key a.b"),
         ("loss.gamma=high", "loss.gamma='high': input should be a valid number"),
         ("loss.gamma=-1", "loss.gamma=-1: input should be greater than or equal to 0"),
         ("loss.gamma=.nan", "loss.gamma=nan: input should be a finite number"),
         ("train.epochs=2.5", "train.epochs=2.5: input should be a valid integer"),
-        ("train.flip=1", "train.flip=1: input should be a valid boolean"),
+        ("augment.flip=1", "augment.flip=1: input should be a valid boolean"),
         ("train.keep=first", "train.keep='first': input should be 'best' or 'last'"),
         (
             "balance.policy=half",
             "balance.policy='half': no such policy; there are none",
         ),
-        ("loss=3", "loss is a group of keys; set one of name, gamma"),
+        ("loss=3", "loss is a group of keys; set one of name, smoothing, gamma"),
         ("loss.gamma", "expected key=value"),
         ("loss.gamma=[1", "not valid YAML"),
     ],

@@ -148,8 +148,11 @@ def test_watch_of_an_interrupted_run(run):
     assert "the run was interrupted" in stream.getvalue()
 
 
-def test_a_train_run_is_not_resumed_but_started_again(run):
-    assert "--resume" not in how_to_resume(run, "train")
+def test_how_to_resume_names_the_command_the_data_and_the_run(run):
+    said = how_to_resume(run, "train")
+    assert said.endswith(
+        f"fairfront train --data data/faces --out {shlex.quote(str(run.path))} --resume"
+    )
 
 
 def test_rows_progress_in_lines():

@@ -34,7 +34,7 @@ def test_it_is_a_balanced_logistic_regression(l2):
     theirs = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=10_000)
     theirs.fit(scaler.transform(features.astype(np.float64)), label, sample_weight=share)
     expected = theirs.decision_function(scaler.transform(features.astype(np.float64)))
-    np.testing.assert_allclose(features @ weight.numpy() + bias, expected, atol=2e-4)
+    np.testing.assert_allclose(features @ weight.numpy() + bias, expected, atol=2e-5)
     assert loss == pytest.approx(
         float((share * np.logaddexp(0, -(2 * label - 1) * expected)).sum()), rel=1e-4
     )
