@@ -6,7 +6,7 @@ from typing import Any, Literal
 from orchestrator.config import Config, resolve, with_overrides
 from orchestrator.errors import InputError
 from orchestrator.files import place
-from orchestrator.progress import read
+from orchestrator.progress import RESUMED_AS, read
 from orchestrator.runs import Run
 from orchestrator.store import Store
 
@@ -17,12 +17,15 @@ SETTINGS = {
     "space": "sweep.space",
     "trials": "sweep.trials",
     "objective": "sweep.objective",
+    "sampler": "sweep.sampler",
+    "hours": "sweep.hours",
+    "confirm": "sweep.confirm",
     "concurrent": "sweep.concurrent",
 }
 """Options of `train` and `sweep` that are settings by another name."""
 
 Command = Literal["train", "sweep"]
-FIXED = ("config", "set", "recipe", "epochs", "space", "objective")
+FIXED = ("config", "set", "recipe", "epochs", "space", "objective", "sampler", "warm_start")
 """Options that cannot change when a run goes on."""
 
 
@@ -36,7 +39,7 @@ def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 
 def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
-    from orchestrator.study import check_space  # brings Ray, which few commands need
+    from orchestrator.search import check_space  # brings Ray, which few commands need
     from search_spaces import get
 
     config = configure(arguments, "default")
@@ -51,17 +54,17 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
     fixed, free = (
         (FIXED, "--workers")
         if command == "train"
-        else ((*FIXED, "workers"), "--trials and --concurrent")
+        else ((*FIXED, "workers"), "--trials, --hours, --concurrent and --confirm")
     )
     changed = [name for name in fixed if getattr(arguments, name, None) not in (None, [])]
     if changed:
         raise InputError(
-            f"--{changed[0]} cannot change with --resume (only {free} can); "
+            f"--{changed[0].replace('_', '-')} cannot change with --resume (only {free} can); "
             "start a new run with another --out"
         )
     run = Run.open(arguments.out)
     before = read(run)
-    if before is not None and before.command != command:
+    if before is not None and RESUMED_AS.get(before.command, before.command) != command:
         raise InputError(
             f"{arguments.out}: a run of fairfront {before.command}; go on with that, not {command}"
         )
@@ -82,11 +85,7 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
 def configure(arguments: argparse.Namespace, recipe: str) -> Config:
     """Build the configuration from a recipe, the file, the settings and the options."""
     file = place(arguments.config) if arguments.config else None
-    config = resolve(recipe, file, arguments.set, settings(arguments))
-    if config.model.weights:  # workers have another working directory
-        weights = str(place(config.model.weights))
-        config = with_overrides(config, {"model.weights": weights})
-    return config
+    return resolve(recipe, file, arguments.set, settings(arguments))
 
 
 def check_model(config: Config, store: Store) -> None:

@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_inspect,
         _add_train,
         _add_sweep,
+        _add_search_spaces,
         _add_report,
         _add_predict,
         _add_watch,
@@ -161,7 +162,9 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
 def _add_train(commands: Any) -> None:
     parser = commands.add_parser("train", help="train one network")
     _add_configuration(parser)
-    parser.add_argument("--recipe", help="default, plain, reference or reference-unweighted")
+    parser.add_argument(
+        "--recipe", help="a preset, such as plain, reference or group-dro (default)"
+    )
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -176,11 +179,44 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--space", help="a search space by name, or a Python file (focal_gender)")
     parser.add_argument("--trials", type=int, help="trials in all, the two baselines included (20)")
     parser.add_argument("--objective", choices=("fair", "pareto"), help="what is searched for")
+    parser.add_argument(
+        "--sampler",
+        choices=("tpe", "gp", "cmaes", "nsga2", "random"),
+        help="who suggests settings (tpe)",
+    )
+    parser.add_argument("--hours", type=float, metavar="H", help="end after so long, in all")
     parser.add_argument("--concurrent", type=int, help="trials at a time (by the devices)")
+    parser.add_argument(
+        "--confirm",
+        type=int,
+        metavar="K",
+        help="in the end retrain the front and the baselines on K new seeds",
+    )
+    parser.add_argument(
+        "--warm-start",
+        action="append",
+        metavar="RUN",
+        help="let the search begin with what the trials of another sweep reached",
+    )
+    parser.add_argument(
+        "--study-storage",
+        metavar="URL",
+        help="keep the study in a database; with --resume, from several machines at a time "
+        "(FAIRFRONT_STUDY_STORAGE)",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on with RUN; a larger --trials extends it"
     )
     parser.set_defaults(command_name="sweep")
+
+
+def _add_search_spaces(commands: Any) -> None:
+    parser = commands.add_parser("search_spaces", help="list what a sweep can vary, or show it")
+    parser.set_defaults(command_name="search_spaces", shown=None)
+    actions = parser.add_subparsers(metavar="ACTION", parser_class=_Parser)
+    actions.add_parser("list", help="the search spaces by name (the same as no ACTION)")
+    show = actions.add_parser("show", help="the ranges of one")
+    show.add_argument("shown", metavar="NAME|FILE.py", help="a search space by name, or your own")
 
 
 def _add_report(commands: Any) -> None:
@@ -196,6 +232,12 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("--images", required=True, metavar="DIR|CSV")
     parser.add_argument("--out", required=True, metavar="CSV", help="filename,label; 1 or -1")
     parser.add_argument("--proba", action="store_true", help="add the probability of class 1")
+    parser.add_argument(
+        "--threshold",
+        choices=("fixed", "shared"),
+        default="fixed",
+        help="0.5, or the best one for all on the trial's validation faces (fixed)",
+    )
     parser.set_defaults(command_name="predict")
 
 

@@ -36,28 +36,33 @@ def report(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
-    from orchestrator.evaluation import THRESHOLD
+    from orchestrator.evaluation import evaluate_trial
     from orchestrator.predict import find_images, write_predictions
     from orchestrator.predict import predict as predict_images
 
     run, out = Run.open(arguments.target), place(arguments.out)
     refuse_existing(out, "a file")
-    trial_id, threshold = arguments.trial, THRESHOLD
+    trial_id = arguments.trial
     if trial_id == "best":
         best = read_json(run.path / "summary.json")["best"]
         if best is None:
             raise InputError(f"{arguments.target}: no trial of this run is complete")
-        trial_id, threshold = best["trial_id"], best["threshold"]
+        trial_id = best["trial_id"]
     elif trial_id not in [trial.id for trial in run.complete()]:
         known = ", ".join(trial.id for trial in run.complete()) or "none"
         raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
+    threshold = 0.5
+    if arguments.threshold == "shared":
+        evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
+        threshold = evaluated.judged["shared"].thresholds.women
     images = find_images(arguments.images)
     with in_ray():
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold
         )
     dropped = write_predictions(predicted, out, proba=arguments.proba)
-    print(f"{len(images) - dropped:,} images labelled by trial {trial_id}: {out}")
+    at = f" at threshold {threshold:.4g}" if threshold != 0.5 else ""
+    print(f"{len(images) - dropped:,} images labelled by trial {trial_id}{at}: {out}")
     if dropped:
         print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)
     return DONE
@@ -69,6 +74,17 @@ def inspect(arguments: argparse.Namespace) -> int:
 
     sheet = place(arguments.sheet) if arguments.sheet else None
     inspect_store(open_data(arguments.target), sys.stdout, sheet)
+    return DONE
+
+
+def search_spaces(arguments: argparse.Namespace) -> int:
+    """List the search spaces, or show one."""
+    from orchestrator.spaces import list_spaces, show_space
+
+    if arguments.shown is None:
+        list_spaces(sys.stdout)
+    else:
+        show_space(arguments.shown, sys.stdout)
     return DONE
 
 
@@ -151,6 +167,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "prepare": prepare,
     "train": train,
     "sweep": sweep,
+    "search_spaces": search_spaces,
     "report": report,
     "predict": predict,
     "inspect": inspect,

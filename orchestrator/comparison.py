@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.fairness import fair_of
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -53,7 +55,7 @@ def paired_change(
     rng = np.random.default_rng(seed)
     pairs = [_resampled(correct[rows], baseline[rows], draws, rng) for rows in (women, ~women)]
     (women_now, women_then), (men_now, men_then) = pairs
-    fair = _fair(women_now, men_now, fair_lambda) - _fair(women_then, men_then, fair_lambda)
+    fair = fair_of(women_now, men_now, fair_lambda) - fair_of(women_then, men_then, fair_lambda)
     gap = np.abs(women_now - men_now) - np.abs(women_then - men_then)
     by_women, by_men = women_now - women_then, men_now - men_then
     of_better = by_women if women_then[0] > men_then[0] else by_men
@@ -78,13 +80,6 @@ def _resampled(
     seen[3] = n - seen.sum()
     counts = np.vstack([seen, rng.multinomial(n, seen / n, size=draws)])
     return (counts[:, 0] + counts[:, 1]) / n, (counts[:, 0] + counts[:, 2]) / n
-
-
-def _fair(
-    women: NDArray[np.float64], men: NDArray[np.float64], fair_lambda: float
-) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = (women + men) / 2
-    return mean - fair_lambda * np.abs(women - men)
 
 
 def _ci95(values: NDArray[np.float64]) -> list[float]:

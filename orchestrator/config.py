@@ -29,11 +29,39 @@ class SweepConfig(Strict):
 
     space: str = "focal_gender"
     trials: int = Field(default=20, ge=1)
+    """In all, the two baselines included, however they end."""
     objective: Literal["fair", "pareto"] = "fair"
+    """fair: the fair metric alone; pareto: mean accuracy and gap, the whole front."""
+    sampler: Literal["tpe", "gp", "cmaes", "nsga2", "random"] = "tpe"
+    """Who suggests settings; cmaes has one objective only."""
+    startup_trials: int = Field(default=8, ge=1)
+    """Random trials before tpe, gp or cmaes model the objective."""
+    halving: bool = True
+    """Stop trials that are worse than most at the same epoch; the baselines are never stopped."""
+    grace: int = Field(default=2, ge=1)
+    """The first epoch after which a trial may be stopped."""
+    reduction: int = Field(default=3, ge=2)
+    """Of so many trials one goes on, at `grace` epochs and so many times as many each time."""
     concurrent: int | None = Field(default=None, ge=1)
     """Trials at a time; null: as many as the cluster's devices serve well."""
-    startup_trials: int = Field(default=8, ge=1)
-    """Random trials before TPE models the objective."""
+    hours: float | None = Field(default=None, gt=0)
+    """Stop after so long; trials that still run can be gone on with."""
+    epoch_budget: int | None = Field(default=None, ge=1)
+    """Begin no more trials once so many epochs are trained."""
+    patience: int | None = Field(default=None, ge=1)
+    """Begin no more trials when the front's hypervolume has stood still for so many."""
+    max_failed: int | None = Field(default=10, ge=1)
+    """Begin no more trials when so many have failed: something else is wrong."""
+    confirm: int = Field(default=0, ge=0)
+    """Retrain the front and the baselines on so many new seeds, in the end."""
+    confirm_folds: int | None = Field(default=None, ge=2, le=100)
+    """And each on every one of so many folds of train and val."""
+
+    @model_validator(mode="after")
+    def _one_objective(self) -> "SweepConfig":
+        if self.sampler == "cmaes" and self.objective == "pareto":
+            raise ValueError("cmaes has one objective only; use tpe, gp or nsga2 for pareto")
+        return self
 
 
 class Config(Strict):

@@ -16,7 +16,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from orchestrator.files import write_text
-from orchestrator.progress import Progress, read
+from orchestrator.progress import RESUMED_AS, Progress, read
 from orchestrator.runs import Run
 from orchestrator.terminal import duration, line, render, status_line
 
@@ -205,6 +205,7 @@ def _died(run: Run, progress: Progress, silent: float) -> str:
 
 def how_to_resume(run: Run, command: str) -> str:
     """Say how to go on with a run that ended before its time."""
+    command = RESUMED_AS.get(command, command)
     data = shlex.quote(str(run.data.get("path", "DATA")))
     return (
         "What finished is kept. Resume with: "

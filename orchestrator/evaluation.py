@@ -1,50 +1,46 @@
 """Complete trials judged on validation and test, and what selection makes of them.
 
-Selection looks at validation only.
+Selection looks at validation only. Each trial is judged at the fixed threshold 0.5, at the best
+threshold that all faces share, and at the best pair by gender, both found on validation.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.errors import InputError
-from orchestrator.fairness import GroupMetrics, group_metrics, predict_labels
+from orchestrator.fairness import GroupMetrics, group_metrics
 from orchestrator.frontier import pareto_mask
 from orchestrator.runs import EVALUATED, Run, Trial, TrialResult
+from orchestrator.thresholds import FIXED, Thresholds, best_pair, best_shared
 
-THRESHOLD = 0.5
-"""A face is labelled 1 when its probability exceeds this; to equal it is not enough."""
+Kind = Literal["fixed", "shared", "by_gender"]
+"""Threshold 0.5; the best one for all faces; the best of women and of men, for which a face's
+gender has to be known."""
+FINDERS: dict[Kind, Callable[..., Thresholds]] = {"shared": best_shared, "by_gender": best_pair}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one split as one trial labelled them; arrays of shape (n,), by file name."""
+    """The rows of one split; arrays of shape (n,), by file name."""
 
     label: NDArray[np.int8]
-    predicted: NDArray[np.int8]
     gender: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A complete trial, judged on both splits."""
+class Judged:
+    """What a trial's thresholds come to, by split."""
 
-    result: TrialResult
-    params: Mapping[str, Any]
-    rows: Mapping[str, Rows]
+    thresholds: Thresholds
+    predicted: Mapping[str, NDArray[np.int8]]
+    """Labels; shape (n,), by file name."""
     metrics: Mapping[str, GroupMetrics]
-    faces: str
-    """A digest of the file names, genders and labels."""
-
-    @property
-    def id(self) -> str:
-        """The trial's name."""
-        return self.result.trial_id
 
     @property
     def val(self) -> GroupMetrics:
@@ -52,11 +48,25 @@ class Evaluated:
         return self.metrics["val"]
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A complete trial, judged with each kind of threshold."""
+
+    id: str
+    """The trial's name."""
+    result: TrialResult
+    params: Mapping[str, Any]
+    rows: Mapping[str, Rows]
+    faces: Mapping[str, str]
+    """A digest of the file names, genders and labels, by split."""
+    judged: Mapping[Kind, Judged]
+
+
 def evaluate(run: Run) -> list[Evaluated]:
     """Judge every complete trial, by id; all of them on the same faces, or `InputError`."""
     ids = [trial.id for trial in run.complete()]
     # A trial keeps its predictions once read: each is opened anew, so that memory holds one table.
-    evaluated = [_evaluate(run.trial(trial_id), run.config.fair_lambda) for trial_id in ids]
+    evaluated = [evaluate_trial(run.trial(trial_id), run.config.fair_lambda) for trial_id in ids]
     for one in evaluated:
         if one.faces != evaluated[0].faces:
             raise InputError(
@@ -66,28 +76,44 @@ def evaluate(run: Run) -> list[Evaluated]:
     return evaluated
 
 
-def _evaluate(trial: Trial, fair_lambda: float) -> Evaluated:
+def evaluate_trial(trial: Trial, fair_lambda: float) -> Evaluated:
+    """Judge one trial that left predictions; `InputError` names their file if they are damaged."""
     file = trial.path / "predictions.parquet"
     try:
         predictions = trial.predictions.sort_values(["split", "filename"], ignore_index=True)
-        rows = {split: _rows(predictions[predictions["split"] == split]) for split in EVALUATED}
-        metrics = {
-            split: group_metrics(part.label, part.predicted, part.gender, fair_lambda)
-            for split, part in rows.items()
-        }
+        faces = {split: predictions[predictions["split"] == split] for split in EVALUATED}
+        judged: dict[Kind, Judged] = {"fixed": _judge(faces, FIXED, fair_lambda)}
+        logit, label, gender = _columns(faces["val"])
+        for kind, find in FINDERS.items():
+            judged[kind] = _judge(faces, find(logit, label, gender, fair_lambda), fair_lambda)
+        return Evaluated(
+            id=trial.id,
+            result=trial.result,
+            params=trial.params,
+            rows={
+                split: Rows(label=part["label"].to_numpy(), gender=part["gender"].to_numpy())
+                for split, part in faces.items()
+            },
+            faces={split: _digest(part) for split, part in faces.items()},
+            judged=judged,
+        )
     except FileNotFoundError:
         raise InputError(f"{file}: no such file, though the trial is complete") from None
     except (ValueError, KeyError, InputError) as error:
         raise InputError(f"{file}: {error}") from None
-    return Evaluated(trial.result, trial.params, rows, metrics, _digest(predictions))
 
 
-def _rows(predictions: pd.DataFrame) -> Rows:
-    return Rows(
-        label=predictions["label"].to_numpy(),
-        predicted=predict_labels(predictions["logit"].to_numpy(), THRESHOLD),
-        gender=predictions["gender"].to_numpy(),
-    )
+def _judge(faces: Mapping[str, pd.DataFrame], thresholds: Thresholds, fair_lambda: float) -> Judged:
+    predicted, metrics = {}, {}
+    for split, part in faces.items():
+        logit, label, gender = _columns(part)
+        predicted[split] = thresholds.labels(logit, gender)
+        metrics[split] = group_metrics(label, predicted[split], gender, fair_lambda)
+    return Judged(thresholds, predicted, metrics)
+
+
+def _columns(part: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return part["logit"].to_numpy(), part["label"].to_numpy(), part["gender"].to_numpy()
 
 
 def _digest(predictions: pd.DataFrame) -> str:
@@ -97,17 +123,29 @@ def _digest(predictions: pd.DataFrame) -> str:
 
 
 def select_best(evaluated: Sequence[Evaluated]) -> Evaluated | None:
-    """Choose the highest fair metric on validation; of equals the smaller gap, then the id."""
-    return min(evaluated, key=lambda one: (-one.val.fair, one.val.gap, one.id), default=None)
+    """Choose the highest fair metric on validation at 0.5; of equals the smaller gap, then the id.
+
+    The other kinds are no candidates: the best of thousands of thresholds flatters itself.
+    """
+
+    def rank(one: Evaluated) -> tuple[float, float, str]:
+        val = one.judged["fixed"].val
+        return -val.fair, val.gap, one.id
+
+    return min(evaluated, key=rank, default=None)
 
 
-def select_front(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+def select_front(evaluated: Sequence[Evaluated], kind: Kind = "fixed") -> list[Evaluated]:
     """Choose the trials that no other dominates on validation, by growing gap."""
-    mask = pareto_mask(*objectives(evaluated))
-    front = [one for one, chosen in zip(evaluated, mask, strict=True) if chosen]
-    return sorted(front, key=lambda one: (one.val.gap, one.val.mean_accuracy, one.id))
+    accuracies, gaps = objectives(evaluated, kind)
+    mask = pareto_mask(accuracies, gaps)
+    order = sorted(range(len(gaps)), key=lambda n: (gaps[n], accuracies[n], evaluated[n].id))
+    return [evaluated[n] for n in order if mask[n]]
 
 
-def objectives(evaluated: Sequence[Evaluated]) -> tuple[list[float], list[float]]:
+def objectives(
+    evaluated: Sequence[Evaluated], kind: Kind = "fixed"
+) -> tuple[list[float], list[float]]:
     """Give what the front weighs up: mean accuracies and gaps, on validation."""
-    return [one.val.mean_accuracy for one in evaluated], [one.val.gap for one in evaluated]
+    vals = [one.judged[kind].val for one in evaluated]
+    return [val.mean_accuracy for val in vals], [val.gap for val in vals]

@@ -97,8 +97,8 @@ def metrics_from_counts(
         acc_women=acc_women,
         acc_men=acc_men,
         gap=abs(acc_women - acc_men),
-        fair=_fair(acc_women, acc_men, fair_lambda),
-        fair_lambda1=_fair(acc_women, acc_men, 1.0),
+        fair=fair_of(acc_women, acc_men, fair_lambda),
+        fair_lambda1=fair_of(acc_women, acc_men, 1.0),
         worst_group=min(acc_women, acc_men),
         n_women=n_women,
         n_men=n_men,
@@ -140,7 +140,7 @@ def bootstrap_ci95(
     acc_women = rng.binomial(n_women, correct_women / n_women, size=draws) / n_women
     acc_men = rng.binomial(n_men, correct_men / n_men, size=draws) / n_men
     return Intervals(
-        fair=_percentiles(_fair(acc_women, acc_men, fair_lambda)),
+        fair=_percentiles(fair_of(acc_women, acc_men, fair_lambda)),
         gap=_percentiles(np.abs(acc_women - acc_men)),
     )
 
@@ -196,7 +196,8 @@ def _checked(values: ArrayLike, name: str, allowed: tuple[int, int]) -> NDArray[
     return array
 
 
-def _fair(acc_women: Accuracy, acc_men: Accuracy, fair_lambda: float) -> Accuracy:
+def fair_of(acc_women: Accuracy, acc_men: Accuracy, fair_lambda: float) -> Accuracy:
+    """Compute the fair metric from the accuracies of both genders, numbers or arrays of them."""
     return (acc_women + acc_men) / 2 - fair_lambda * abs(acc_women - acc_men)
 
 

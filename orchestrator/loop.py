@@ -145,6 +145,8 @@ class Training:
             if improved and self.config.train.keep == "best":
                 self._best = copy.deepcopy(self._optimiser.evaluated.state_dict())
             yield metrics
+        if self.kept and self.kept.epoch > self._epoch:
+            return  # gone on from after the last layer: nothing is left to do
         self.model.load_state_dict(self._best or self._optimiser.evaluated.state_dict())
         if len(self._batches.held_out):
             self.kept, self.kept_logit = self._retrain_last_layer()

@@ -7,8 +7,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.confirmation import count, spread
 from orchestrator.fairness import GroupMetrics, metrics_from_counts
-from orchestrator.plots import FrontPlot, front_svg, genders_svg
+from orchestrator.frontplot import FrontPlot
+from orchestrator.plots import front_svg, genders_svg
 from orchestrator.runs import Run
 from orchestrator.terminal import duration, first_line
 
@@ -38,6 +40,7 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         "first_line": first_line,
         "short": _short,
         "signed": _signed,
+        "spread": spread,
     }
     shown = _shown(summary)
     trials = _records(table)
@@ -47,6 +50,8 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         shown=shown,
         plain=summary["baselines"]["plain"],
         verdict=verdict(summary),
+        threshold_words=threshold_words(summary["best"]) if summary["best"] else [],
+        retrained=retrained(summary),
         trials=trials,
         params=[name for name in table.columns if name.startswith("params.")],
         front_plot=Markup(front_svg(plot)),
@@ -58,6 +63,34 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         tips={row["trial_id"]: _tip(row) for row in trials if row["state"] == "complete"},
         config=(run.path / "config.yaml").read_text(encoding="utf-8"),
     )
+
+
+def retrained(summary: Summary) -> list[tuple[str, Mapping[str, Any]]]:
+    """List the retrained trials' entries, each after its roles, the confirmed best first."""
+    if summary["confirmed"] is None:
+        return []
+    trials, best = summary["confirmed"]["trials"], summary["confirmed"]["best"]
+    named = {"best confirmed": best, "best of the search": summary["best"]["trial_id"]} | {
+        recipe: entry["trial_id"] for recipe, entry in summary["baselines"].items() if entry
+    }
+    order = sorted(trials, key=lambda name: (name != best, -trials[name]["val"]["fair"]["mean"]))
+    return [
+        (" = ".join(role for role, named_id in named.items() if named_id == name), trials[name])
+        for name in order
+    ]
+
+
+def confirmed_words(confirmed: Mapping[str, Any]) -> list[str]:
+    """Say which trial is best over new seeds, and whether the search's winner holds."""
+    entry = confirmed["trials"][confirmed["best"]]
+    low, high = entry["fair_ci95"]
+    seeds = "faces and seeds" if len(entry["retrainings"]) > 1 else "faces alone"
+    return [
+        f"Retrained on {count(entry)}, {entry['trial_id']}{_of_recipe(entry)} has the highest mean "
+        f"fair metric on validation of {len(confirmed['trials'])} retrained trials; on test it "
+        f"reaches {spread(entry)} (95% interval of the mean {low:.3f} to {high:.3f} over {seeds}).",
+        confirmed["sentence"],
+    ]
 
 
 def _shown(summary: Summary) -> dict[str, Mapping[str, Any]]:
@@ -88,7 +121,11 @@ def verdict(summary: Summary) -> list[str]:
         if complete == 1
         else f"has the highest fair metric on validation of {complete} complete trials"
     )
-    sentences = [f"{best['trial_id']}{_of_recipe(best)} {place}; on test it reaches {_fair(best)}."]
+    sentences = confirmed_words(summary["confirmed"]) if summary["confirmed"] else []
+    sentences.append(
+        f"{'In the search ' if sentences else ''}{best['trial_id']}{_of_recipe(best)} {place}; "
+        f"on test it reaches {_fair(best)}."
+    )
     if plain is None:
         sentences.append("No plain trial is complete, so it cannot be said who gained or lost.")
     elif plain["trial_id"] != best["trial_id"]:
@@ -126,6 +163,30 @@ def _paired(change: Mapping[str, Any]) -> str:
         f"Compared face by face, the difference is {change['fair']:+.3f}, with a 95% interval of "
         f"{low:+.3f} to {high:+.3f} that {chance}."
     )
+
+
+def threshold_words(entry: Mapping[str, Any]) -> list[str]:
+    """Say what a shared threshold and a pair by gender would make of a trial on test."""
+    shared, pair = (entry["thresholds"][kind] for kind in ("shared", "by_gender"))
+    if shared["threshold"] == entry["threshold"]:
+        first = f"No threshold for all is better than 0.5 on validation for {entry['trial_id']}."
+    else:
+        first = (
+            f"One threshold of {shared['threshold']:.3g} for all, the best on validation, takes "
+            f"{entry['trial_id']}'s fair metric on test from {entry['test']['fair']:.3f} to "
+            f"{shared['test']['fair']:.3f}. {_moves(shared['change_vs_fixed'])}"
+        )
+    second = (
+        f"The best pair, {pair['threshold_women']:.3g} for women and {pair['threshold_men']:.3g} "
+        f"for men, takes it to {pair['test']['fair']:.3f}. {_moves(pair['change_vs_fixed'])}"
+    )
+    return [first, second]
+
+
+def _moves(change: Mapping[str, Any]) -> str:
+    lost = " That is levelling down: the better-off gender pays." if change["levelled_down"] else ""
+    women, men = (_moved(who, change) for who in ("women", "men"))
+    return f"{_paired(change)} Against 0.5, {women} and {men}.{lost}"
 
 
 def levelling(change: Mapping[str, Any], plain: Mapping[str, Any]) -> str:

@@ -4,90 +4,46 @@ Parts have ids in the SVG, so that the page can colour them for light and dark a
 """
 
 import itertools
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from io import BytesIO, StringIO
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from orchestrator.canvas import (
+    FRONT,
+    GENDERS,
+    GREY,
+    INK,
+    LINE,
+    MUTED,
+    PAPER,
+    ROLES,
+    SHARED,
+    as_svg,
+    empty_figure,
+)
+from orchestrator.frontplot import FrontPlot
 from orchestrator.labels import Label, place_labels
 
-PAPER, INK, MUTED, GREY, LINE = "#ffffff", "#1c1f24", "#5c6470", "#a7aeb8", "#d3d8de"
-ROLES = {
-    # Okabe and Ito's colours, told apart by the colour-blind; shapes repeat what colours say.
-    "best": ("#d55e00", "*", 15.0),
-    "plain": (INK, "s", 7.0),
-    "reference": ("#009e73", "D", 7.0),
-}
-GENDERS = {"women": ("#cc79a7", "o"), "men": ("#56b4e9", "D")}
-FRONT = "#0072b2"
-THEME = {
-    "paper": PAPER,
-    "ink": INK,
-    "muted": MUTED,
-    "grey": GREY,
-    "line": LINE,
-    "front": FRONT,
-    **{name: color for name, (color, *_) in (ROLES | GENDERS).items() if color != INK},
-}
-"""The page's CSS variables, by which it draws the same figures in light and dark."""
 MARGIN = 0.08
 """Free space around the points, as a share of their range."""
-
-
-@dataclass(frozen=True)
-class FrontPlot:
-    """What the front's plot shows; all on validation."""
-
-    trial_ids: tuple[str, ...]
-    """The complete trials."""
-    mean_accuracy: NDArray[np.float64]
-    gap: NDArray[np.float64]
-    front: tuple[str, ...]
-    roles: Mapping[str, str]
-    """The trials that have a role of `ROLES`, by role."""
-    fair_lambda: float
-    whiskers: tuple[tuple[float, float], tuple[float, float]] | None
-    """95% intervals of the best trial's gap and mean accuracy."""
-
-    @classmethod
-    def of(cls, summary: Mapping[str, Any], table: pd.DataFrame) -> "FrontPlot":
-        """Take the plot's figures from the report's."""
-        complete = table[table["state"] == "complete"]
-        entries = {"best": summary["best"], **summary["baselines"]}
-        return cls(
-            trial_ids=tuple(complete["trial_id"]),
-            mean_accuracy=complete["val_mean_accuracy"].to_numpy(dtype=np.float64),
-            gap=complete["val_gap"].to_numpy(dtype=np.float64),
-            front=tuple(entry["trial_id"] for entry in summary["pareto"]),
-            roles={role: entry["trial_id"] for role, entry in entries.items() if entry},
-            fair_lambda=summary["fair_lambda"],
-            whiskers=_whiskers(summary["best"]["val"]) if summary["best"] else None,
-        )
-
-    def at(self, trial_id: str) -> tuple[float, float]:
-        """Give a trial's (gap, mean accuracy)."""
-        index = self.trial_ids.index(trial_id)
-        return float(self.gap[index]), float(self.mean_accuracy[index])
-
-
-def _whiskers(val: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[float, float]]:
-    mean = (val["acc_women"] + val["acc_men"]) / 2
-    variance = sum(
-        val[f"acc_{who}"] * (1 - val[f"acc_{who}"]) / val[f"n_{who}"] for who in ("women", "men")
-    )
-    half = 1.96 * math.sqrt(variance) / 2  # the mean of two independent shares
-    return (val["gap_ci95"][0], val["gap_ci95"][1]), (mean - half, mean + half)
+FRONTS: dict[str, dict[str, Any]] = {
+    "fixed": {"color": FRONT, "lw": 1.6, "solid_joinstyle": "miter"},
+    "shared": {"color": SHARED, "lw": 1.1, "solid_joinstyle": "miter"},
+    "by-gender": {"color": GREY, "lw": 1.0, "ls": (0, (4, 3))},
+}
+MARKS: dict[str, dict[str, Any]] = {
+    "shared": {"color": SHARED, "marker": "o", "ms": 4.5, "mfc": PAPER, "mew": 1.1},
+    "by-gender": {"color": GREY, "marker": "s", "ms": 4.5, "mfc": PAPER, "mew": 1.0},
+    "confirmed": {"marker": "D", "ms": 3.5, "mfc": PAPER, "mew": 0.9},
+}
+WHISKER: dict[str, Any] = {"color": ROLES["best"][0], "lw": 1, "alpha": 0.55}
 
 
 def front_png(plot: FrontPlot) -> bytes:
@@ -101,7 +57,7 @@ def front_png(plot: FrontPlot) -> bytes:
 
 def front_svg(plot: FrontPlot) -> str:
     """Draw the front as an ``<svg>`` element to put into a page."""
-    return _svg(_front_figure(plot, (10.0, 5.4)))
+    return as_svg(_front_figure(plot, (10.0, 5.4)))
 
 
 def genders_svg(entries: Mapping[str, Mapping[str, Any]]) -> str:
@@ -113,7 +69,7 @@ def genders_svg(entries: Mapping[str, Mapping[str, Any]]) -> str:
         The summary's entries by role, the top one first; the accuracies of one that is ``plain``
         are drawn through all of them, so that a loss shows.
     """
-    figure, axes = _figure((10.0, 0.75 + 0.42 * len(entries)))
+    figure, axes = empty_figure((10.0, 0.75 + 0.42 * len(entries)))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)
     axes.set_yticks(range(len(entries)), labels=list(entries))
@@ -136,52 +92,29 @@ def genders_svg(entries: Mapping[str, Mapping[str, Any]]) -> str:
         if plain:
             axes.axvline(plain["test"][f"acc_{who}"], color=color, lw=1, ls=":", zorder=0)
     axes.margins(x=0.14)
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    file = StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fairfront"}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    text = file.getvalue()
-    for name, color in THEME.items():
-        text = text.replace(color, f"var(--{name})")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"font-family: [^;]*; ", "", text)  # the page's own
-    return text[text.index("<svg") :]
-
-
-def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)  # measures text, whatever the file's format
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=MUTED, labelsize=9, length=3)
-    return figure, axes
+    return as_svg(figure)
 
 
 def _front_figure(plot: FrontPlot, size: tuple[float, float]) -> Figure:
-    figure, axes = _figure(size)
+    figure, axes = empty_figure(size)
     axes.set_xlabel("gap between women's and men's accuracy  (left is fairer)", color=INK)
     axes.set_ylabel("mean of women's and men's accuracy", color=INK)
     if not plot.trial_ids:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "No trial is complete: there is no front.", ha="center", color=INK)
         return figure
-    axes.set_title(
-        "Validation. Blue: the front. Grey lines: equal fair metric. "
-        "Orange lines: the best trial's 95% intervals.",
-        loc="left", fontsize=8, color=MUTED, pad=18,
-    )  # fmt: skip
     inside = _set_limits(axes, plot)
     _draw_iso_lines(axes, plot.fair_lambda)
     stairs = _draw_front(axes, plot)
+    lines = [stairs, *_draw_other_fronts(axes, plot)]
     _draw_trials(axes, plot, inside)
     _draw_whiskers(axes, plot)
+    _draw_confirmed(axes, plot)
+    _draw_legend(axes, plot)
     figure.draw_without_rendering()  # the layout decides where the labels' points are
     figure.set_layout_engine("none")
-    place_labels(axes, _labels(plot), np.column_stack([plot.gap, plot.mean_accuracy]), stairs)
+    points = np.vstack([np.column_stack([plot.gap, plot.mean_accuracy]), plot.others])
+    place_labels(axes, _labels(plot), points, _joined(lines))
     return figure
 
 
@@ -189,8 +122,10 @@ def _set_limits(axes: Axes, plot: FrontPlot) -> NDArray[np.bool_]:
     """Show what matters large, leaving far-off trials to the edge; return which are inside."""
     named = np.isin(plot.trial_ids, [*plot.front, *plot.roles.values()])
     inside = named | ~(_far_above(plot.gap) | _far_above(-plot.mean_accuracy))
-    for set_limits, values in ((axes.set_xlim, plot.gap), (axes.set_ylim, plot.mean_accuracy)):
-        low, high = float(values[inside].min()), float(values[inside].max())
+    trials = np.column_stack([plot.gap, plot.mean_accuracy])[inside]
+    shown = np.vstack([trials, plot.others])
+    for set_limits, values in ((axes.set_xlim, shown[:, 0]), (axes.set_ylim, shown[:, 1])):
+        low, high = float(values.min()), float(values.max())
         margin = MARGIN * (high - low) or 0.01
         set_limits(low - margin, high + margin)
     axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
@@ -234,14 +169,40 @@ def _draw_iso_lines(axes: Axes, fair_lambda: float) -> None:
 
 def _draw_front(axes: Axes, plot: FrontPlot) -> NDArray[np.float64]:
     """Draw what some trial reaches for each gap allowed; return the corners, shape (k, 2)."""
-    corners = [plot.at(trial_id) for trial_id in plot.front]
-    corners.append((axes.get_xlim()[1], corners[-1][1]))
-    stairs = [corners[0]]
-    for (_, before), (gap, accuracy) in itertools.pairwise(corners):
-        stairs += [(gap, before), (gap, accuracy)]
-    line = np.array([(stairs[0][0], axes.get_ylim()[0]), *stairs])
-    axes.plot(*line.T, color=FRONT, lw=1.6, zorder=2, gid="front-line", solid_joinstyle="miter")
+    line = _stairs(axes, [plot.at(trial_id) for trial_id in plot.front])
+    axes.plot(*line.T, gid="front-line", zorder=2, **FRONTS["fixed"])
     return line
+
+
+def _draw_other_fronts(axes: Axes, plot: FrontPlot) -> list[NDArray[np.float64]]:
+    """Draw the fronts at other thresholds; return their corners."""
+    lines = []
+    for kind, points in (("shared", plot.shared), ("by-gender", plot.by_gender)):
+        if not points:
+            continue
+        line = _stairs(axes, [(point.gap, point.mean_accuracy) for point in points])
+        axes.plot(*line.T, gid=f"front-{kind}", zorder=1.8, **FRONTS[kind])
+        for point in points:
+            axes.plot(
+                point.gap, point.mean_accuracy, zorder=3.5, clip_on=False,
+                gid=f"{kind}-{point.trial_id}", **MARKS[kind],
+            )  # fmt: skip
+        lines.append(line)
+    return lines
+
+
+def _stairs(axes: Axes, corners: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+    stairs = [corners[0]]
+    for (_, before), (gap, accuracy) in itertools.pairwise(
+        [*corners, (axes.get_xlim()[1], corners[-1][1])]
+    ):
+        stairs += [(gap, before), (gap, accuracy)]
+    return np.array([(stairs[0][0], axes.get_ylim()[0]), *stairs])
+
+
+def _joined(lines: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Make one line of several, each walked there and back so as not to cross the plot."""
+    return np.vstack([part for line in lines for part in (line, line[::-1])])
 
 
 def _draw_trials(axes: Axes, plot: FrontPlot, inside: NDArray[np.bool_]) -> None:
@@ -277,7 +238,47 @@ def _draw_whiskers(axes: Axes, plot: FrontPlot) -> None:
         return
     (x, y), ((left, right), (low, high)) = plot.at(plot.roles["best"]), plot.whiskers
     for across, up in (([left, right], [y, y]), ([x, x], [low, high])):
-        axes.plot(across, up, color=ROLES["best"][0], lw=1, alpha=0.55, zorder=1, gid="whisker")
+        axes.plot(across, up, zorder=1, gid="whisker", **WHISKER)
+
+
+def _draw_confirmed(axes: Axes, plot: FrontPlot) -> None:
+    """Draw the means over retrainings, with their standard deviations, tied to the trial's mark."""
+    for point in plot.confirmed:
+        x, y, (across, up) = point.gap, point.mean_accuracy, point.sd
+        color = _color(plot, point.trial_id)
+        axes.plot(*zip(plot.at(point.trial_id), (x, y), strict=True), color=color, lw=0.7, ls=":")
+        for xs, ys in (((x - across, x + across), (y, y)), ((x, x), (y - up, y + up))):
+            axes.plot(xs, ys, color=color, lw=0.9, alpha=0.6, zorder=2.5)
+        axes.plot(
+            x, y, color=color, zorder=4.5, clip_on=False, gid=f"confirmed-{point.trial_id}",
+            **MARKS["confirmed"],
+        )  # fmt: skip
+
+
+def _color(plot: FrontPlot, trial_id: str) -> str:
+    roles = [role for role, named in plot.roles.items() if named == trial_id]
+    return ROLES[roles[0]][0] if roles else FRONT if trial_id in plot.front else GREY
+
+
+def _draw_legend(axes: Axes, plot: FrontPlot) -> None:
+    """Say what the lines are, above the plot."""
+    shown = {
+        "front at threshold 0.5": FRONTS["fixed"] | {"marker": "o", "ms": 5, "mec": PAPER},
+        "at the best shared threshold": FRONTS["shared"] | MARKS["shared"] if plot.shared else None,
+        "by gender: needs the gender when predicting": (
+            FRONTS["by-gender"] | MARKS["by-gender"] if plot.by_gender else None
+        ),
+        "95% intervals of best": WHISKER if plot.whiskers else None,
+        "mean ± sd over new seeds": (
+            MARKS["confirmed"] | {"color": FRONT, "lw": 0.9} if plot.confirmed else None
+        ),
+        "equal fair metric": {"color": LINE, "lw": 0.8},
+    }
+    handles = [Line2D([], [], label=name, **style) for name, style in shown.items() if style]
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.07), ncols=2, frameon=False,
+        fontsize=8, labelcolor=MUTED, borderpad=0, borderaxespad=0, handlelength=2.2,
+    )  # fmt: skip
 
 
 def _labels(plot: FrontPlot) -> list[Label]:

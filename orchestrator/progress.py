@@ -1,6 +1,6 @@
 """The state of a run while it goes on, kept in ``RUN/progress.json``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -11,6 +11,8 @@ from orchestrator.runs import Run, State, Trial
 from orchestrator.strict import Strict
 
 BASELINES = ("plain", "reference")
+RESUMED_AS = {"confirm": "sweep"}
+"""By what a run does: the command that goes on with it, where that has another name."""
 
 
 class Score(Strict):
@@ -72,7 +74,7 @@ class Progress(Strict):
     """How far a run is. Times are seconds since 1970."""
 
     command: str
-    """``train`` or ``sweep``."""
+    """``train``, ``sweep``, or ``confirm``, the end of a sweep."""
     state: Literal["running", "finished", "interrupted", "failed"] = "running"
     trials_total: int
     epochs: int
@@ -149,9 +151,21 @@ class Progress(Strict):
         return self.model_copy(update={"running": running, "ended": (*self.ended, trial)})
 
 
-def begin(run: Run, command: str, trials_total: int, epochs: int, now: float) -> Progress:
-    """Start the progress of a run from what its directory holds: nothing, unless it is resumed."""
+def begin(
+    run: Run,
+    command: str,
+    trials_total: int,
+    epochs: int,
+    now: float,
+    *,
+    trials: Sequence[Trial] | None = None,
+) -> Progress:
+    """Start the progress of a run from what its directory holds: nothing, unless it is resumed.
+
+    The trials are the run's own, or those given, of which some may have ended.
+    """
     before = read(run)
+    ended = run.ended() if trials is None else [trial for trial in trials if trial.has_ended]
     return Progress(
         command=command,
         trials_total=trials_total,
@@ -159,7 +173,7 @@ def begin(run: Run, command: str, trials_total: int, epochs: int, now: float) ->
         started=now,
         updated=now,
         seconds_before=before.seconds() if before else 0.0,
-        ended=tuple(EndedTrial.of(trial) for trial in run.ended()),
+        ended=tuple(EndedTrial.of(trial) for trial in ended),
     )
 
 

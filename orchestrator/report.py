@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.comparison import paired_change
+from orchestrator.confirmation import confirm
 from orchestrator.evaluation import (
-    THRESHOLD,
     Evaluated,
+    Kind,
     evaluate,
     objectives,
     select_best,
@@ -23,13 +24,16 @@ from orchestrator.evaluation import (
 from orchestrator.fairness import WOMAN, GroupMetrics, bootstrap_ci95
 from orchestrator.files import write_json, write_text, writing
 from orchestrator.frontier import hypervolume
+from orchestrator.frontplot import FrontPlot
 from orchestrator.page import page
-from orchestrator.plots import FrontPlot, front_png
+from orchestrator.plots import front_png
 from orchestrator.progress import BASELINES, read
 from orchestrator.runs import EVALUATED, Run, TrialResult
 
 REFERENCE_POINT = (0.5, 0.5)
 """The mean accuracy and the gap from which the front's hypervolume is measured."""
+SHARED = ("fair", "acc_women", "acc_men", "gap")
+"""What the table of trials says of the shared threshold."""
 
 
 def write_report(run: Run) -> dict[str, Any]:
@@ -85,12 +89,15 @@ def summarise(
 
     Returns
     -------
-    ``best``, ``baselines`` and ``pareto`` hold entries (see `_entry`), null where there is none.
+    ``best``, ``baselines`` and ``pareto`` hold entries (see `_entry`) at threshold 0.5, null where
+    there is none; under ``thresholds`` each has what other thresholds would make of the trial.
+    ``pareto_shared`` is the front of trials at their shared thresholds and ``pareto_by_gender``
+    that at their pairs; ``confirmed`` is `orchestrator.confirmation.confirm`'s.
     ``seconds`` adds up the trials' time in training; ``wall_seconds`` is how long the run took,
     null when it left no ``progress.json``; ``images_per_second`` is the median over complete
     trials, null without one.
     """
-    best, front = select_best(evaluated), select_front(evaluated)
+    best = select_best(evaluated)
     baselines = {
         recipe: next((one for one in evaluated if one.result.recipe == recipe), None)
         for recipe in BASELINES
@@ -98,16 +105,23 @@ def summarise(
     plain, fair_lambda = baselines["plain"], run.config.fair_lambda
 
     def entry(one: Evaluated | None) -> dict[str, Any] | None:
-        return None if one is None else _entry(one, plain, fair_lambda)
+        return None if one is None else _full_entry(one, plain, fair_lambda)
+
+    def front(kind: Kind) -> list[dict[str, Any]]:
+        return [_entry(one, kind, plain, fair_lambda) for one in select_front(evaluated, kind)]
 
     progress = read(run)
     speeds = [one.result.images_per_second for one in evaluated]
     return {
         "best": entry(best),
         "baselines": {recipe: entry(one) for recipe, one in baselines.items()},
-        "pareto": [entry(one) for one in front],
+        "pareto": [entry(one) for one in select_front(evaluated)],
+        "pareto_shared": front("shared"),
+        "pareto_by_gender": front("by_gender"),
+        "confirmed": confirm(run, evaluated, best, baselines),
         "fair_lambda": fair_lambda,
         "hypervolume": hypervolume(*objectives(evaluated), REFERENCE_POINT),
+        "hypervolume_shared": hypervolume(*objectives(evaluated, "shared"), REFERENCE_POINT),
         "hypervolume_reference": {
             "mean_accuracy": REFERENCE_POINT[0],
             "gap": REFERENCE_POINT[1],
@@ -120,34 +134,57 @@ def summarise(
     }
 
 
-def _entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> dict[str, Any]:
-    """Say all about one trial: id, parameters, both splits, and its change against plain (test)."""
+def _full_entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> dict[str, Any]:
+    """Say all about one trial at 0.5, and what other thresholds change about it on test."""
+    others: tuple[Kind, Kind] = ("shared", "by_gender")
+    return _entry(one, "fixed", plain, fair_lambda) | {
+        "thresholds": {
+            kind: _judged(one, kind, fair_lambda)
+            | {"change_vs_fixed": _change(one, kind, one, fair_lambda)}
+            for kind in others
+        }
+    }
+
+
+def _entry(
+    one: Evaluated, kind: Kind, plain: Evaluated | None, fair_lambda: float
+) -> dict[str, Any]:
+    """Say what one trial is and does; its change on test is against plain at threshold 0.5."""
     return {
         "trial_id": one.id,
         "recipe": one.result.recipe,
         "params": dict(one.params),
-        "threshold": THRESHOLD,
-        **{split: _split_entry(one, split, fair_lambda) for split in EVALUATED},
-        "change_vs_plain": None if plain is None else _change(one, plain, fair_lambda),
+        **_judged(one, kind, fair_lambda),
+        "change_vs_plain": None if plain is None else _change(one, kind, plain, fair_lambda),
     }
 
 
-def _split_entry(one: Evaluated, split: str, fair_lambda: float) -> dict[str, Any]:
-    rows = one.rows[split]
-    intervals = bootstrap_ci95(rows.label, rows.predicted, rows.gender, fair_lambda)
+def _judged(one: Evaluated, kind: Kind, fair_lambda: float) -> dict[str, Any]:
+    """Give the threshold, or the two by gender, and the metrics on both splits."""
+    women, men = one.judged[kind].thresholds
+    threshold = (
+        {"threshold_women": women, "threshold_men": men}
+        if kind == "by_gender"
+        else {"threshold": women}
+    )
+    return threshold | {split: _split_entry(one, kind, split, fair_lambda) for split in EVALUATED}
+
+
+def _split_entry(one: Evaluated, kind: Kind, split: str, fair_lambda: float) -> dict[str, Any]:
+    rows, judged = one.rows[split], one.judged[kind]
+    intervals = bootstrap_ci95(rows.label, judged.predicted[split], rows.gender, fair_lambda)
     return {
-        **asdict(one.metrics[split]),
+        **asdict(judged.metrics[split]),
         "fair_ci95": list(intervals.fair),
         "gap_ci95": list(intervals.gap),
     }
 
 
-def _change(one: Evaluated, plain: Evaluated, fair_lambda: float) -> dict[str, Any]:
-    now, then = one.rows["test"], plain.rows["test"]
-    change = paired_change(
-        now.predicted == now.label, then.predicted == then.label, now.gender == WOMAN, fair_lambda
-    )
-    return asdict(change)
+def _change(one: Evaluated, kind: Kind, base: Evaluated, fair_lambda: float) -> dict[str, Any]:
+    """Compare on test with another trial, or the same, at threshold 0.5."""
+    label, women = one.rows["test"].label, one.rows["test"].gender == WOMAN
+    now, then = one.judged[kind].predicted["test"], base.judged["fixed"].predicted["test"]
+    return asdict(paired_change(now == label, then == label, women, fair_lambda))
 
 
 def _states(run: Run, results: Sequence[TrialResult]) -> dict[str, int]:
@@ -191,6 +228,7 @@ def trial_table(
     names = sorted({name for found in params.values() for name in found})
     judged = {one.id: one for one in evaluated}
     metrics = [f"{s}_{name}" for s in EVALUATED for name in ("mean_accuracy", *_metric_names())]
+    shared = [f"shared_{split}_{name}" for split in EVALUATED for name in SHARED]
     ends = ("epochs", "kept_epoch", "seconds", "images_per_second", "device", "reason")
     rows = [
         {
@@ -200,7 +238,8 @@ def trial_table(
         }
         for result in results
     ]
-    columns = ["trial_id", "state", "recipe", *(f"params.{n}" for n in names), *metrics, *ends]
+    columns = ["trial_id", "state", "recipe", *(f"params.{n}" for n in names), *metrics]
+    columns += ["threshold_shared", *shared, *ends]
     return pd.DataFrame(rows, columns=columns, dtype=object)  # ints stay ints beside missing ones
 
 
@@ -211,10 +250,18 @@ def _metric_names() -> list[str]:
 def _metric_columns(one: Evaluated | None) -> dict[str, float]:
     if one is None:
         return {}
+    fixed, shared = one.judged["fixed"], one.judged["shared"]
     return {
         f"{split}_{name}": getattr(metrics, name)
-        for split, metrics in one.metrics.items()
+        for split, metrics in fixed.metrics.items()
         for name in ("mean_accuracy", *_metric_names())
+    } | {
+        "threshold_shared": shared.thresholds.women,
+        **{
+            f"shared_{split}_{name}": getattr(metrics, name)
+            for split, metrics in shared.metrics.items()
+            for name in SHARED
+        },
     }
 
 

@@ -4,13 +4,14 @@
 
     RUN/config.yaml              the resolved configuration, versions, commit, data fingerprint
     RUN/progress.json            what the progress display shows, for `watch`
-    RUN/optuna.journal           the study (sweeps)
+    RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
     RUN/logs/                    Ray's own output
     RUN/trials/<id>/params.json  metrics.csv (a row an epoch)  model.safetensors
                     predictions.parquet (filename, split, gender, label 0/1, logit; val and test)
                     starts.txt (when it was begun, and begun again)
                     checkpoint.pt (while it runs: what it can go on from)
                     result.json (how the trial ended; written last)
+    RUN/confirm/<id>/            retrainings on new seeds, each with a trial's files
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
 
@@ -83,6 +84,11 @@ class Trial:
     def id(self) -> str:
         """The trial's name, also its folder's."""
         return self.path.name
+
+    @property
+    def run_path(self) -> Path:
+        """The run that it belongs to."""
+        return next(parent for parent in self.path.parents if (parent / "config.yaml").exists())
 
     @property
     def has_ended(self) -> bool:

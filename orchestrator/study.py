@@ -1,24 +1,28 @@
-"""The Optuna study of a sweep, and Ray Tune's view of it.
+"""The Optuna study of a sweep: where it is kept, who suggests, and what it has been told.
 
 Ray's own `OptunaSearch` is not used: it cannot mark a trial as a baseline, tells trials that a
 scheduler stopped as complete, and forgets which trials were running when its process was killed.
-Here the study's journal is the one record of what was asked and told.
+Here a trial's files are the record of how it ended, and the study is told what they say.
 """
 
+import contextlib
+import re
+import uuid
 import warnings
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from ray.tune.search import Searcher
 
-from orchestrator.config import Config, with_overrides, with_recipe
+from orchestrator.config import Config, SweepConfig
 from orchestrator.errors import InputError
+from orchestrator.files import one_line, read_json, write_json
+from orchestrator.locks import held
 from orchestrator.progress import BASELINES
-from orchestrator.runs import Run
-from orchestrator.trial import Assignment
+from orchestrator.runs import Run, Trial
 from search_spaces import Space
 
 Direction = Literal["maximize", "minimize"]
@@ -27,117 +31,175 @@ OBJECTIVES: dict[str, dict[str, Direction]] = {
     "pareto": {"mean_accuracy": "maximize", "gap": "minimize"},
 }
 """What each objective tells the study of a trial's kept epoch, and which way is better."""
+JOURNAL, PLACE = "optuna.journal", "study.json"
+SESSION, WARM, RECIPE = "session", "warm_start", "recipe"
+"""Attributes of the study's trials: who runs it, whose it was, which baseline it is."""
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def open_study(run: Run, config: Config, space: Space) -> optuna.Study:
-    """Open the run's study, or make it with the two baselines first in its queue."""
+def open_study(run: Run, config: Config, space: Space, url: str | None = None) -> optuna.Study:
+    """Open the run's study, or make it with the two baselines first in its queue.
+
+    Parameters
+    ----------
+    run
+        Held by this process: nobody else writes to its journal.
+    config, space
+        What is searched.
+    url
+        A database (SQLAlchemy's URL) that holds the study instead of the run's journal, so that
+        several processes can work on it.
+
+    Raises
+    ------
+    InputError
+        The database cannot be reached, or is not the one that the run's study is in.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     objectives = OBJECTIVES[config.sweep.objective]
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(run.path / "optuna.journal"))),
-        study_name="sweep",  # a run may be moved, or renamed
-        directions=list(objectives.values()),
-        load_if_exists=True,
-    )
-    # A generator started anew would repeat the suggestions of the first session.
-    study.sampler = _sampler(config, told=len(study.trials))
-    if not study.trials:
-        study.set_metric_names(list(objectives))
-        for recipe in BASELINES:
-            study.enqueue_trial(space.points.get(recipe, {}), user_attrs={"recipe": recipe})
+    name, storage = _storage(run, url)
+    with held(run.trials_path, wait=True):  # two that join must not both make it
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=list(objectives.values()),
+            load_if_exists=True,
+        )
+        # A generator started anew would repeat the suggestions of the first session.
+        study.sampler = make_sampler(config.sweep, config.seed + len(study.trials))
+        if not study.metric_names:
+            study.set_metric_names(list(objectives))
+            for recipe in BASELINES:
+                study.enqueue_trial(space.points.get(recipe, {}), user_attrs={RECIPE: recipe})
     return study
 
 
-def _sampler(config: Config, told: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(
-        seed=config.seed + told,
-        n_startup_trials=config.sweep.startup_trials,
-        multivariate=True,
-        group=True,  # alpha and tau exist only in some trials
-        constant_liar=True,  # trials that run at the same time must not repeat each other
-    )
-
-
-def check_space(space: Space, config: Config) -> None:
-    """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.RandomSampler(seed=config.seed)
-    _suggest(space, config, optuna.create_study(sampler=sampler).ask())
-
-
-def _suggest(space: Space, config: Config, trial: optuna.Trial) -> Config:
-    overrides = space.suggest(trial)
-    for key in overrides:
-        if key.startswith("data."):
-            raise InputError(
-                f"--space {config.sweep.space}: it varies {key}, but all trials share one copy of "
-                "the data; give such a setting with --set"
+def make_sampler(config: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
+    """Make the sampler that a sweep asks for."""
+    samplers, startup = optuna.samplers, config.startup_trials
+    match config.sampler:
+        case "random":
+            return samplers.RandomSampler(seed=seed)
+        case "nsga2":
+            # Its default of 50 a generation would be random search for most sweeps.
+            return samplers.NSGAIISampler(seed=seed, population_size=max(8, startup))
+        case "gp":
+            return samplers.GPSampler(
+                seed=seed, n_startup_trials=startup, warn_independent_sampling=False
             )
-    return with_overrides(config, overrides)
+        case "cmaes":
+            return samplers.CmaEsSampler(
+                seed=seed, n_startup_trials=startup, warn_independent_sampling=False
+            )
+        case "tpe":
+            return samplers.TPESampler(
+                seed=seed,
+                n_startup_trials=startup,
+                multivariate=True,
+                group=True,  # alpha and tau exist only in some trials
+                constant_liar=True,  # trials that run at the same time must not repeat each other
+            )
 
 
-class StudySearch(Searcher):
-    """Asks the study for trials until the run has as many as it was asked for.
+def is_joint(run: Run) -> bool:
+    """Tell whether the run's study is in a database, which several processes may work on."""
+    return (run.path / PLACE).exists()
 
-    Trials that were running when an earlier session ended come first, with the parameters and the
-    number that they had.
+
+def own(trial: optuna.trial.FrozenTrial) -> bool:
+    """Tell whether a trial of the study is one of this sweep's, which has begun."""
+    return WARM not in trial.user_attrs and trial.state != TrialState.WAITING
+
+
+def tell(study: optuna.Study, number: int, trial: Trial, objective: str) -> None:
+    """Tell the study how a trial ended, which its files say.
+
+    A baseline outside the space is told as failed: it has no parameters to learn from, and the
+    parameters common to all trials, which are what GP, NSGA-II and CMA-ES model, would be none.
     """
-
-    def __init__(self, study: optuna.Study, space: Space, config: Config, run: Run) -> None:
-        super().__init__(metric="fair", mode="max")
-        self._study, self._space, self._config, self._run = study, space, config, run
-        self._unfinished = _running(study)
-        self._asked: dict[str, optuna.Trial] = {}
-        self.assignments: dict[str, Assignment] = {}
-        """The trials handed out, by Tune's id."""
-
-    @property
-    def remaining(self) -> int:
-        """How many trials are left to finish."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        ended = self._study.get_trials(deepcopy=False, states=states)
-        return max(0, self._config.sweep.trials - len(ended))
-
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Give Tune the next trial as a plain dict, which `Assignment.unpack` reads."""
-        trial = self._unfinished.pop(0) if self._unfinished else self._study.ask()
-        assignment = self._assign(trial)
-        self._asked[trial_id] = trial
-        self.assignments[trial_id] = assignment
-        return assignment.pack()
-
-    def _assign(self, trial: optuna.Trial) -> Assignment:
-        recipe = trial.user_attrs.get("recipe")
-        config = self._config
-        if recipe is None or recipe in self._space.points:  # so that the study learns from it too
-            config = _suggest(self._space, config, trial)
-        if recipe is not None:
-            config = with_recipe(config, recipe)
-        return Assignment(self._run.trial(f"t{trial.number:03d}"), config, trial.params)
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell the study nothing yet: only the epoch that is kept counts."""
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Tell the study the objective of the epoch that was kept, or that the trial failed."""
-        trial = self._asked.pop(trial_id)
-        if error or not result:
-            self._study.tell(trial, state=TrialState.FAIL)
-            return
-        objectives = OBJECTIVES[self._config.sweep.objective]
-        self._study.tell(trial, [result[f"kept/{name}"] for name in objectives])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the study's journal has it all."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: the study's journal has it all."""
+    result = trial.result
+    if result.state == "complete" and trial.params:
+        study.tell(number, values(trial, objective))
+    elif result.state == "pruned":
+        study.tell(number, state=TrialState.PRUNED)
+    else:
+        study.tell(number, state=TrialState.FAIL)
 
 
-def _running(study: optuna.Study) -> list[optuna.Trial]:
-    """Give the trials that an earlier session left running, so that they can still be told."""
-    frozen = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [optuna.Trial(study, trial._trial_id) for trial in frozen]
+def values(trial: Trial, objective: str) -> list[float]:
+    """Read what a complete trial reached in each objective: on validation, the epoch it kept."""
+    kept = trial.metrics[trial.metrics["epoch"] == trial.result.kept_epoch].iloc[0]
+    known = {**kept, "mean_accuracy": (kept["acc_women"] + kept["acc_men"]) / 2}
+    return [float(known[name]) for name in OBJECTIVES[objective]]
+
+
+def forget_killed_writer(run: Run) -> None:
+    """Mend what a process that was killed as it wrote may have left of the journal.
+
+    Optuna would wait half a minute for its lock, and could not read past half a line.
+    """
+    journal = run.path / JOURNAL
+    journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
+    if not journal.exists():
+        return
+    with journal.open("rb+") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+
+
+@contextlib.contextmanager
+def working_on(run: Run) -> Iterator[str]:
+    """Show that this session is alive, for those that join; gives its name."""
+    folder, name = run.path / "sessions", uuid.uuid4().hex[:8]
+    folder.mkdir(exist_ok=True)
+    mine = folder / name
+    mine.touch()
+    try:
+        with held(mine):
+            yield name
+    finally:
+        mine.unlink(missing_ok=True)
+
+
+def is_alive(run: Run, session: str) -> bool:
+    """Tell whether a session still works on the run."""
+    mark = run.path / "sessions" / session
+    try:
+        with held(mark) as free:
+            return not free
+    except FileNotFoundError:
+        return False
+
+
+def _storage(run: Run, url: str | None) -> tuple[str, BaseStorage]:
+    """Return the study's name and where it is kept."""
+    place = run.path / PLACE
+    if url is None:
+        if place.exists():
+            where = read_json(place)["storage"]
+            raise InputError(f"{run.path}: its study is in {where}; give that with --study-storage")
+        forget_killed_writer(run)
+        journal = JournalStorage(JournalFileBackend(str(run.path / JOURNAL)))
+        return "sweep", journal  # not the run's name: it may be moved, or renamed
+    shown = re.sub(r"://[^@/]*@", "://", url)  # without user and password
+    if not place.exists() and (run.path / JOURNAL).exists():
+        raise InputError(
+            f"{run.path}: its study is in {JOURNAL}; go on without --study-storage, or start a "
+            "new run with another --out"
+        )
+    if not place.exists():
+        write_json(place, {"storage": shown, "name": f"fairfront-{uuid.uuid4().hex}"})
+    known = read_json(place)
+    if known["storage"] != shown:
+        raise InputError(
+            f"--study-storage {shown}: the run's study is in {known['storage']}; give that"
+        )
+    try:
+        # Sessions that wait for each other's locks keep a connection each.
+        return known["name"], RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except Exception as error:  # SQLAlchemy's and the driver's own, or a package that lacks
+        raise InputError(
+            f"--study-storage {shown}: cannot open it ({one_line(error)[:200]}); give a URL such "
+            "as postgresql+psycopg://USER@HOST/DATABASE of a database that runs"
+        ) from None

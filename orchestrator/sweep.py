@@ -5,77 +5,104 @@ several workers starts a `TorchTrainer` (docs/decisions.md has the measured reas
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
 
 from orchestrator.config import Config
 from orchestrator.display import Display
+from orchestrator.halving import Halving, Rungs, restore
 from orchestrator.progress import EndedTrial, RunningTrial, Score
 from orchestrator.runs import Run
-from orchestrator.study import StudySearch, open_study
+from orchestrator.scheduler import HalvingScheduler
+from orchestrator.search import ListedTrials, StudyTrials, Trials
+from orchestrator.study import OBJECTIVES
 from orchestrator.trainer import Shared, report_row, train_on_workers
 from orchestrator.trial import Assignment, run_trial, write_failure
-from search_spaces import Space
 
 MOST_CPU_TRIALS = 4
 
 
-def sweep(
-    run: Run,
-    config: Config,
-    space: Space,
-    shared: Shared,
-    display: Display,
-) -> bool:
-    """Run the trials that the sweep still lacks; return whether all of them ended.
+def sweep(run: Run, config: Config, trials: StudyTrials, shared: Shared, display: Display) -> None:
+    """Run the trials that the sweep still lacks, until they have ended or it has had enough.
 
-    One Ctrl-C stops the running trials, keeps what finished, and returns False.
+    One Ctrl-C stops the running trials and keeps what finished; what did not is resumed later.
 
     Parameters
     ----------
     run
-        The run directory; it holds the study.
+        The run directory.
     config
         ``config.sweep.trials`` counts those of earlier sessions too.
-    space
-        What the trials vary.
+    trials
+        Of the run's study.
     shared
         The data, as `share` made it.
     display
         Shows the trials as they run and end.
     """
-    search = StudySearch(open_study(run, config, space), space, config, run)
-    if not search.remaining:
-        return True
+    if not trials.remaining:
+        return
+    scheduler, seconds = None, None
+    if config.sweep.halving:
+        rungs = Rungs(config.train.epochs, config.sweep.grace, config.sweep.reduction)
+        halving = Halving(OBJECTIVES[config.sweep.objective], rungs)
+        restore(run, halving)
+        scheduler = HalvingScheduler(halving, trials.assignments)
+        trials.stopped = scheduler.stopped
+    if config.sweep.hours is not None:
+        seconds = max(1.0, config.sweep.hours * 3600 - display.progress.seconds_before)
+    more = {"scheduler": scheduler, "num_samples": trials.remaining, "time_budget_s": seconds}
+    _run(run, config, trials, shared, display, **more)
+
+
+def retrain(
+    run: Run, config: Config, assignments: Sequence[Assignment], shared: Shared, display: Display
+) -> bool:
+    """Train given trials, but for those that have ended; return whether all have now."""
+    listed = ListedTrials(assignments)
+    if listed.left:
+        _run(run, config, listed, shared, display, num_samples=listed.left)
+    return all(assignment.trial.has_ended for assignment in assignments)
+
+
+def _run(
+    run: Run,
+    config: Config,
+    trials: Trials,
+    shared: Shared,
+    display: Display,
+    **more: Any,
+) -> None:
+    """Have Tune run trials; `more` goes into its configuration."""
     resources, concurrent = plan(config, ray.cluster_resources())
     # The trial writes its own metrics and events; Tune's would repeat them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     tune.Tuner(
         tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
         tune_config=tune.TuneConfig(
-            search_alg=search,
-            num_samples=search.remaining,
+            search_alg=trials,
             max_concurrent_trials=concurrent,
             trial_dirname_creator=lambda trial: trial.trial_id,
             reuse_actors=True,  # a new actor costs seconds of imports
+            **more,
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(run.logs_path),
-            callbacks=[_Follower(search, display)],
+            # A trial whose process died goes on from its checkpoint.
+            failure_config=tune.FailureConfig(max_failures=config.train.max_failures),
+            callbacks=[_Follower(trials, display)],
             verbose=0,
         ),
     ).fit()
-    if search.remaining:
-        display.update(display.progress.model_copy(update={"state": "interrupted"}))
-    return not search.remaining
 
 
 def plan(config: Config, cluster: Mapping[str, float]) -> tuple[dict[str, float], int]:
@@ -98,10 +125,10 @@ def plan(config: Config, cluster: Mapping[str, float]) -> tuple[dict[str, float]
 
 
 class _Follower(tune.Callback):
-    """Shows the trials as they run and end, and writes down why one failed."""
+    """Shows the trials as they run and end."""
 
-    def __init__(self, search: StudySearch, display: Display) -> None:
-        self._assignments, self._display = search.assignments, display
+    def __init__(self, trials: Trials, display: Display) -> None:
+        self._trials, self._display = trials, display
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the display out of Tune's saved state, which is not what a resumed sweep reads."""
@@ -114,6 +141,13 @@ class _Follower(tune.Callback):
         self._running(trial, epoch=0)
 
     @override
+    def on_trial_recover(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        name = self._trials.assignments[trial.trial_id].trial.id
+        self._display.say(f"{name}: its process died; it goes on from its checkpoint")
+
+    @override
     def on_trial_result(
         self,
         iteration: int,
@@ -122,50 +156,52 @@ class _Follower(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        self._running(
-            trial,
-            epoch=result["epoch"],
-            score=Score.of(result["kept"]),
-            images_per_second=result["images_per_second"],
-        )
+        if "epoch" in result:  # not when the trial failed before its first
+            self._running(
+                trial,
+                epoch=result["epoch"],
+                score=Score.of(result["kept"]),
+                images_per_second=result["images_per_second"],
+            )
 
     @override
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        self._ended(trial)
+        self._ended(trial, died=False)
 
     @override
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        assignment = self._assignments[trial.trial_id]
-        if not assignment.trial.has_ended:  # what failed in Python has said so itself
-            write_failure(assignment, "the trial's process died; it may have run out of memory")
-        self._ended(trial)
+        self._ended(trial, died=True)
 
     def _running(self, trial: TuneTrial, **state: Any) -> None:
-        assignment = self._assignments[trial.trial_id]
+        assignment = self._trials.assignments[trial.trial_id]
         running = RunningTrial(
             trial_id=assignment.trial.id, epochs=assignment.config.train.epochs, **state
         )
         self._display.update(self._display.progress.with_running(running))
 
-    def _ended(self, trial: TuneTrial) -> None:
-        ended = EndedTrial.of(self._assignments[trial.trial_id].trial)
-        self._display.update(self._display.progress.with_ended(ended))
+    def _ended(self, trial: TuneTrial, *, died: bool) -> None:
+        ours = self._trials.settle(trial.trial_id, died=died).trial
+        if ours.has_ended:  # else it was interrupted
+            self._display.update(self._display.progress.with_ended(EndedTrial.of(ours)))
 
 
 def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
     assignment = Assignment.unpack(config)
+    if assignment.trial.has_ended:  # its process died before Tune had heard so
+        return
     try:
         if assignment.config.workers > 1:
             train_on_workers(assignment, shared, [TuneReportCallback()])
         else:
             _run_here(assignment, shared)
-    except Exception as error:
+    except RayError:
+        raise  # the cluster's fault: Tune tries again
+    except Exception as error:  # the trial's own: the files say it, and the sweep goes on
         write_failure(assignment, f"{type(error).__name__}: {error}")
-        raise
 
 
 def _run_here(assignment: Assignment, shared: Shared) -> None:

@@ -7,10 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.balance import BalanceConfig, expected_counts
+from orchestrator.confirmation import count, spread
 from orchestrator.splits import GENDERS, Counts
 from orchestrator.store import DROPPED, Store
 
 ROWS = ("best", "plain", "reference")
+METRICS = ("acc_women", "acc_men", "gap", "worst_group", "fair")
 
 
 def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
@@ -27,8 +29,38 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
     rows = [(name, entries[name]) for name in ROWS if entries.get(name)]
     if not rows:
         return
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 100)
+    if summary["confirmed"]:
+        _print_confirmed(summary, console)
+    table = _table("On test faces, threshold 0.5 (chosen on validation faces)")
+    for name, entry in rows:
+        table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
+    console.print(table)
+    for line in _settings(summary["best"]):
+        console.print(line, soft_wrap=True)
+
+
+def _print_confirmed(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the confirmed best, the search's best and the baselines over new seeds."""
+    confirmed = summary["confirmed"]
+    best = confirmed["trials"][confirmed["best"]]
+    ids = {"confirmed": confirmed["best"], "best": summary["best"]["trial_id"]} | {
+        name: entry["trial_id"] for name, entry in summary["baselines"].items() if entry
+    }
+    table = _table(f"On test faces, threshold 0.5, means over {count(best)} (fair: ± sd)")
+    for name, trial_id in ids.items():
+        if entry := confirmed["trials"].get(trial_id):
+            low, high = entry["fair_ci95"]
+            means = [f"{entry['test'][metric]['mean']:.4f}" for metric in METRICS[:-1]]
+            table.add_row(name, trial_id, *means, spread(entry), f"{low:.3f} to {high:.3f}")
+    console.print(table)
+    console.print(confirmed["sentence"], soft_wrap=True)
+    console.print()
+
+
+def _table(title: str) -> Table:
     table = Table(
-        title="On test faces, threshold 0.5 (chosen on validation faces)",
+        title=title,
         title_justify="left",
         title_style="",
         box=None,
@@ -39,18 +71,12 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
     table.add_column("trial", no_wrap=True)
     for name in ("women", "men", "gap", "worst", "fair", "fair 95%"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, entry in rows:
-        table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 100)
-    console.print(table)
-    for line in _settings(summary["best"]):
-        console.print(line, soft_wrap=True)
+    return table
 
 
 def _cells(test: Mapping[str, Any]) -> list[str]:
     low, high = test["fair_ci95"]
-    values = [test[name] for name in ("acc_women", "acc_men", "gap", "worst_group", "fair")]
-    return [f"{value:.4f}" for value in values] + [f"{low:.3f} to {high:.3f}"]
+    return [f"{test[name]:.4f}" for name in METRICS] + [f"{low:.3f} to {high:.3f}"]
 
 
 def _settings(best: Mapping[str, Any]) -> list[str]:

@@ -163,7 +163,7 @@ def train_on_workers(
         run_config=RunConfig(
             # Ray Train would silently restore a run of the same name.
             name=f"{trial.id}-{uuid.uuid4().hex[:8]}",
-            storage_path=str(trial.path.parents[1] / "logs" / "train"),
+            storage_path=str(trial.run_path / "logs" / "train"),
             failure_config=FailureConfig(max_failures=assignment.config.train.max_failures),
             callbacks=hooks,
         ),

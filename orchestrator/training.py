@@ -15,6 +15,7 @@ from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import remove_tree
 from orchestrator.interrupts import sigterm_interrupts
+from orchestrator.locks import held
 from orchestrator.loop import TrainingError
 from orchestrator.runs import Run
 from orchestrator.tables import describe_draw, print_summary
@@ -36,37 +37,43 @@ def train(arguments: argparse.Namespace) -> int:
     run, config, store = (
         resume(arguments, "train") if arguments.resume else begin_training(arguments)
     )
-    if run.complete():
-        print(f"{run.path}: this training has finished")
+    with _claimed(run):
+        if run.complete():
+            print(f"{run.path}: this training has finished")
+            return finish(run)
+        try:
+            with _unless_refused(run), in_ray(run, workers=2) as terminal:
+                check_workers(config)
+                _train(run, Assignment(run.trial(config.recipe), config, {}), store, terminal)
+        except KeyboardInterrupt:
+            print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
+            return FAILED
+        except TrainingError as error:
+            print(f"fairfront: {error}", file=sys.stderr)
+            return FAILED
         return finish(run)
-    try:
-        with _unless_refused(run), in_ray(run, workers=2) as terminal:
-            check_workers(config)
-            _train(run, Assignment(run.trial(config.recipe), config, {}), store, terminal)
-    except KeyboardInterrupt:
-        print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
-        return FAILED
-    except TrainingError as error:
-        print(f"fairfront: {error}", file=sys.stderr)
-        return FAILED
-    return finish(run)
 
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Search for the front, or go on with a search."""
     from orchestrator.display import how_to_resume
+    from orchestrator.sweeping import Sweep
     from orchestrator.trainer import check_workers
 
     run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
-    with _unless_refused(run), in_ray(run, config.workers) as terminal:
-        check_workers(config)
-        done = _sweep(run, config, store, terminal)
-    if done:
-        return finish(run)
-    if run.complete():
-        finish(run)
-    print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
-    return FAILED
+    url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
+    with _claimed(run, jointly=url is not None):
+        with _unless_refused(run, new=not arguments.resume):
+            begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
+            with begun, in_ray(run, config.workers) as terminal:
+                check_workers(config)
+                outcome = begun.go_on(terminal)
+        code = finish(run) if outcome.done or run.complete() else FAILED
+    if outcome.why:
+        print(f"fairfront: {outcome.why}", file=sys.stderr)
+    if not outcome.done:
+        print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
+    return code if outcome.done else FAILED
 
 
 def finish(run: Run) -> int:
@@ -108,7 +115,7 @@ def _train(run: Run, assignment: "Assignment", store: "Store", terminal: TextIO)
     from orchestrator.trial import write_failure
 
     config = assignment.config
-    shared = _share(store, config, terminal)
+    shared = share_data(store, config, terminal)
     print(describe_draw(config.balance, shared.counts), file=terminal)
     (assignment.trial.path / "result.json").unlink(missing_ok=True)  # of a failure before
     begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
@@ -124,34 +131,30 @@ def _train(run: Run, assignment: "Assignment", store: "Store", terminal: TextIO)
             raise failure
 
 
-def _sweep(run: Run, config: Config, store: "Store", terminal: TextIO) -> bool:
-    """Run the trials that are left; return False when Ctrl-C ended it before all were done."""
-    from orchestrator import progress
-    from orchestrator.display import Display
-    from orchestrator.sweep import sweep as run_trials
-    from search_spaces import get
-
-    try:
-        shared = _share(store, config, terminal)
-        begun = progress.begin(run, "sweep", config.sweep.trials, config.train.epochs, time.time())
-        with Display(run, terminal, begun) as display:
-            return run_trials(run, config, get(config.sweep.space), shared.splits, display)
-    except KeyboardInterrupt:  # before or after the trials; the sweep itself ends on it in peace
-        return False
+@contextmanager
+def _claimed(run: Run, *, jointly: bool = False) -> Iterator[None]:
+    """Keep other processes off the run, but for those that work on its study with this one."""
+    with held(run.path, shared=jointly) as ours:
+        if not ours:
+            raise InputError(
+                f"{run.path}: another fairfront is at work on this run; wait for it, or stop it "
+                "(sweeps with --study-storage can be worked on together)"
+            )
+        yield
 
 
 @contextmanager
-def _unless_refused(run: Run) -> Iterator[None]:
-    """Leave no run behind that was refused before it had a trial."""
+def _unless_refused(run: Run, *, new: bool = True) -> Iterator[None]:
+    """Leave no new run behind that was refused before it had a trial."""
     try:
         yield
     except InputError:
-        if not any(run.trials_path.iterdir()):
+        if new and not any(run.trials_path.iterdir()):
             remove_tree(run.path)
         raise
 
 
-def _share(store: "Store", config: Config, terminal: TextIO) -> "SharedData":
+def share_data(store: "Store", config: Config, terminal: TextIO) -> "SharedData":
     """Make the data ready for the trials, and say where they are kept."""
     from orchestrator.display import rows_progress
     from orchestrator.features import cache

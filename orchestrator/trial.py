@@ -22,13 +22,14 @@ from torch import nn
 import models
 from models.config import ModelConfig
 from orchestrator.arrays import Arrays
+from orchestrator.checkpoint import FILE as CHECKPOINT
 from orchestrator.checkpoint import Checkpoints
 from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import one_line, writing
 from orchestrator.inference import Precision, rank_and_world
-from orchestrator.loop import Training
-from orchestrator.runs import EVALUATED, Trial, TrialResult
+from orchestrator.loop import TrainConfig, Training
+from orchestrator.runs import EVALUATED, State, Trial, TrialResult
 from orchestrator.stopping import EpochMetrics
 
 ABOUT = "fairfront"
@@ -114,24 +115,48 @@ def run_trial(
 
 def write_failure(assignment: Assignment, reason: str) -> None:
     """Record that a trial failed, and why; what it wrote until then stays."""
-    trial = assignment.trial
+    _write_end(assignment, "failed", reason)
+
+
+def write_pruned(assignment: Assignment, reason: str) -> None:
+    """Record that a trial was stopped before its last epoch, and why."""
+    _write_end(assignment, "pruned", reason)
+    (assignment.trial.path / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_end(assignment: Assignment, state: State, reason: str) -> None:
+    """Record that a trial ended before it was complete."""
+    trial = Trial(assignment.trial.path)  # reads anew
     trial.write_params(assignment.params)
-    epochs = len(trial.metrics) if (trial.path / "metrics.csv").exists() else 0
+    known = (trial.path / "metrics.csv").exists()
+    epochs = trial.metrics if known else pd.DataFrame({"seconds": [], "images_per_second": []})
+    kept = 0
+    if len(epochs) and state == "pruned":
+        kept = kept_epoch(epochs, assignment.config.train)
     trial.write_result(
         TrialResult(
             trial_id=trial.id,
-            state="failed",
+            state=state,
             recipe=assignment.config.recipe,
-            epochs=epochs,
-            kept_epoch=0,
-            seconds=float(trial.metrics["seconds"].sum()) if epochs else 0.0,
-            images_per_second=0.0,
+            epochs=len(epochs),
+            kept_epoch=kept,
+            seconds=float(epochs["seconds"].sum()),
+            images_per_second=float(epochs["images_per_second"].median()) if len(epochs) else 0.0,
             device="",
             reason=reason,
             restarts=max(0, trial.starts - 1),
             config=assignment.config,
         )
     )
+
+
+def kept_epoch(epochs: pd.DataFrame, config: TrainConfig) -> int:
+    """Return the epoch, from 1, whose weights are kept of a trial with such ``metrics.csv``."""
+    if config.keep == "last":
+        return int(epochs["epoch"].iloc[-1])
+    column = epochs[config.monitor].to_numpy()
+    best = column.argmin() if config.monitor == "val_loss" else column.argmax()
+    return int(epochs["epoch"].iloc[best])
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@
 """
 
 import contextlib
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -29,6 +27,7 @@ from orchestrator.files import (
     version_of,
     write_json,
 )
+from orchestrator.locks import held
 from orchestrator.splits import SPLITS
 
 UNFINISHED, META = "unfinished.json", "meta.json"
@@ -101,13 +100,12 @@ def claimed(work: Anywhere) -> Iterator[None]:
         yield
         return
     work.mkdir(parents=True, exist_ok=True)
-    folder = os.open(work, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            _lock(folder, work)
+    with held(work) as ours:
+        if not ours:
+            raise InputError(
+                f"{work}: another prepare is at work here; wait for it, or choose another --out"
+            )
         yield
-    finally:
-        os.close(folder)
 
 
 def mark_of(job: Job, paths: Sequence[str]) -> Mark:
@@ -169,15 +167,6 @@ def clear_state(data: Anywhere) -> None:
 def _is_empty(folder: Anywhere) -> bool:
     """Tell whether nothing is here, or only what we were killed over as we began."""
     return all(path.name.startswith(f".{UNFINISHED}.") for path in folder.iterdir())
-
-
-def _lock(folder: int, work: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"{work}: another prepare is at work here; wait for it, or choose another --out"
-        ) from None
 
 
 def _containers(paths: Sequence[str]) -> set[str]:

@@ -3,6 +3,11 @@
 A space is a module with one function ``suggest(trial)``, which asks an Optuna trial for parameters
 and returns dotted keys of the configuration with their values. It may have ``POINTS``, the
 parameters that stand for a recipe in this space, by recipe, so that a sweep can start from them.
+
+Spaces are made of each other's functions, and so can be the user's own, for example
+``focal.suggest(trial) | recipe.learning_rate(trial)``. Where a setting can be off, its range has
+the value that turns it off, so that all trials have the parameter: GP, CMA-ES and NSGA-II model
+only those. What acts for one choice alone is asked for there alone, which TPE models in groups.
 """
 
 import importlib.util
@@ -17,7 +22,15 @@ from optuna.trial import BaseTrial
 
 from orchestrator.errors import InputError
 from orchestrator.files import one_line
-from search_spaces import focal_gender
+from search_spaces import (
+    architecture,
+    focal,
+    focal_gender,
+    full,
+    gender_weight,
+    methods,
+    recipe,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +61,13 @@ def get(name: str) -> Space:
         return SPACES[name]
     if not name.endswith(".py"):
         raise InputError(
-            f"--space {name}: no such search space; there are {', '.join(SPACES)}, or give a "
-            "Python file with a function suggest(trial)"
+            f"{name}: no such search space; there are {', '.join(SPACES)}, or give a Python file "
+            "with a function suggest(trial)"
         )
     path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"--space {name}: no such file")
-    return _space(_load(path), source=f"--space {name}")
+        raise InputError(f"{name}: no such file; give a search space in a Python file")
+    return _space(_load(path), source=name)
 
 
 def _load(path: Path) -> ModuleType:
@@ -67,7 +80,7 @@ def _load(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise InputError(f"--space {path}: {type(error).__name__}: {one_line(error)}") from error
+        raise InputError(f"{path}: {type(error).__name__}: {one_line(error)}") from error
     return module
 
 
@@ -80,5 +93,10 @@ def _space(module: ModuleType, source: str) -> Space:
     return Space(suggest, points, inspect.cleandoc(module.__doc__ or ""))
 
 
-SPACES: dict[str, Space] = {"focal_gender": _space(focal_gender, source="focal_gender")}
+_MODULES = (focal_gender, focal, gender_weight, methods, recipe, architecture, full)
+SPACES: dict[str, Space] = {
+    name: _space(module, source=name)
+    for module in _MODULES
+    for name in [module.__name__.rpartition(".")[2]]
+}
 """The search spaces by name."""

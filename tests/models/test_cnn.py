@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from published import copy_keras_weights, from_keras, keras_cnn, to_torch
 
 import models
 from models.cnn import CNN, smallest_image
@@ -24,46 +25,6 @@ IDS = ["reference", "balanced", "cross-entropy"]
 
 # Keras 3.15 with torch, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-def keras_cnn():
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((80, 80, 3)),
-            layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
-            layers.MaxPooling2D(2, data_format="channels_last"),
-            layers.Conv2D(64, 3, activation="relu", data_format="channels_last"),
-            layers.MaxPooling2D(2, data_format="channels_last"),
-            layers.Conv2D(128, 3, activation="relu", data_format="channels_last"),
-            layers.MaxPooling2D(2, data_format="channels_last"),
-            layers.Flatten(),
-            layers.Dense(512, activation="relu"),
-            layers.Dropout(0.5),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-
-
-def to_torch(array):
-    if array.ndim == 4:  # height, width, in, out
-        return array.transpose(3, 2, 0, 1)
-    if array.shape[0] == 8 * 8 * 128:  # flattened from height, width, channel
-        return array.reshape(8, 8, 128, 512).transpose(3, 2, 0, 1).reshape(512, -1)
-    return array.T
-
-
-def from_keras(arrays):
-    """Bring Keras's weights, or gradients by weight, into our layout and order."""
-    return [torch.tensor(np.ascontiguousarray(to_torch(array))) for array in arrays]
-
-
-def copy_keras_weights(model, keras_model):
-    with torch.no_grad():
-        for parameter, value in zip(
-            model.parameters(), from_keras(keras_model.get_weights()), strict=True
-        ):
-            parameter.copy_(value)
 
 
 @pytest.fixture(scope="module")

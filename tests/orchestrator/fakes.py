@@ -1,16 +1,17 @@
 """Run directories without training: logits of a set quality, written by the run's own writers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from orchestrator.config import Config, resolve
+from orchestrator.config import Config, resolve, with_overrides
 from orchestrator.fairness import group_metrics, predict_labels
-from orchestrator.runs import Run, TrialResult
+from orchestrator.runs import Run, Trial, TrialResult
 
 
 @dataclass
@@ -57,13 +58,49 @@ def make_run(
     config = config or resolve()
     data = {"path": "data/faces", "fingerprint": "5f" * 32, "image_size": 80}
     run = Run.create(str(folder), config, data)
-    rng = np.random.default_rng(seed)
-    faces = _faces(rows, rng)
-    difficulty = rng.standard_normal(len(faces))
+    faces, difficulty = _sampled(rows, seed)
     for number, fake in enumerate(trials):
         noise = np.random.default_rng([seed, number])
-        _write_trial(run, fake, faces, difficulty, noise)
+        _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, config)
     return run
+
+
+def confirm_run(
+    run: Run,
+    trials: Sequence[FakeTrial],
+    *,
+    seeds: int = 3,
+    folds: int | None = None,
+    rows: int = 2000,
+    seed: int = 0,
+    sd: float = 0.004,
+) -> None:
+    """Retrain trials of what `make_run` made with as many rows; accuracies vary by `sd`."""
+    faces, difficulty = _sampled(rows, seed)
+    for number, fake in enumerate(trials):
+        for k, fold in product(range(1, seeds + 1), range(folds or 1)):
+            rng = np.random.default_rng([seed, number, k, fold, 1])
+            women, men = np.array([fake.acc_women, fake.acc_men]) + sd * rng.standard_normal(2)
+            name, overrides = f"{fake.id}-seed{k}", {"seed": run.config.seed + k}
+            if folds:
+                name, overrides = f"{name}-fold{fold}", {
+                    **overrides, "data.folds": folds, "data.fold": fold,
+                }  # fmt: skip
+            shown = faces.assign(filename=faces["filename"].where(faces["split"] == "test", name))
+            _write_trial(
+                Trial(run.path / "confirm" / fake.id / name),
+                replace(fake, acc_women=women, acc_men=men),
+                shown if folds else faces,
+                difficulty,
+                rng,
+                with_overrides(run.config, overrides),
+            )
+
+
+def _sampled(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    faces = _faces(rows, rng)
+    return faces, rng.standard_normal(len(faces))
 
 
 def _faces(rows: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -80,13 +117,13 @@ def _faces(rows: int, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _write_trial(
-    run: Run,
+    trial: Trial,
     fake: FakeTrial,
     faces: pd.DataFrame,
     difficulty: np.ndarray,
     rng: np.random.Generator,
+    config: Config,
 ) -> None:
-    trial = run.trial(fake.id)
     trial.write_params(fake.params)
     finished = fake.state != "failed"
     speed = 640.0 + 3.5 * (sum(fake.id.encode()) % 7)
@@ -98,7 +135,7 @@ def _write_trial(
         trial.write_metrics(_epochs(faces.assign(logit=logit), fake.epochs, speed))
     trial.write_result(
         TrialResult(
-            trial_id=fake.id,
+            trial_id=trial.id,
             state=fake.state,
             recipe=fake.recipe,
             epochs=fake.epochs if finished else 0,
@@ -107,7 +144,7 @@ def _write_trial(
             images_per_second=speed if finished else 0.0,
             device="cpu",
             reason=fake.reason,
-            config=run.config,
+            config=config,
         )
     )
 

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from dataclasses import replace
+from dataclasses import astuple, replace
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import multiprocessing
-from toys import SIDE, toy_data
+from toys import SIDE, toy_arrays, toy_data
 
 import models
 from orchestrator.batches import Batch, Batches
@@ -234,6 +235,26 @@ def test_memory_that_runs_out_is_one_line(monkeypatch):
         list(training)
 
 
+def test_memory_that_a_gpu_lacks_is_one_line_and_other_errors_stay(monkeypatch):
+    for error, expected in (
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate 2 GiB"), TrainingError),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError),
+    ):
+        training = start("train.batch_size=32")
+        monkeypatch.setattr(training, "_step", Mock(side_effect=error))
+        with pytest.raises(RuntimeError) as caught:
+            list(training)
+        assert type(caught.value) is expected
+        assert "\n" not in str(caught.value)
+
+
+def test_logits_that_are_no_numbers_are_divergence_too(monkeypatch):
+    training = start("train.batch_size=32")
+    monkeypatch.setattr(training, "_validate", lambda: np.full(61, np.nan, np.float32))
+    with pytest.raises(TrainingError, match=r"epoch 1, step 5 .*or train\.precision=fp32$"):
+        list(training)
+
+
 CHANGES = {
     "default": (),
     "everything": (
@@ -245,8 +266,10 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CHANGES)
-@pytest.mark.parametrize("epochs", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [*((name, epochs) for name in CHANGES for epochs in (1, 2, 4)), ("last-layer", 5)],
+)
 def test_going_on_from_a_checkpoint_ends_in_the_same_weights(name, epochs, tmp_path):
     settings = ("train.epochs=4", "train.batch_size=16", *CHANGES[name])
     whole = start(*settings)
@@ -302,10 +325,14 @@ def test_bf16_trains_too():
     assert epochs[-1].accuracy > 0.9
 
 
-def _worker(rank, world, port, folder):
+def _join(rank, world, port):
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+
+
+def _worker(rank, world, port, folder):
+    _join(rank, world, port)
     data = toy_data()
     training = start("model.dropout=0", "train.batch_size=9", data=data)  # 160 = 17 * 9 + 7
     epochs = [untimed(epoch) for epoch in training]
@@ -316,11 +343,11 @@ def _worker(rank, world, port, folder):
     torch.distributed.destroy_process_group()
 
 
-def test_two_workers_train_as_one_does(unused_port, tmp_path):
+def test_two_workers_train_as_one_does(tmp_path):
     data = toy_data()
     alone = start("model.dropout=0", "train.batch_size=9", data=data)
     expected = [[epoch.train_loss, epoch.val_loss] for epoch in alone]
-    multiprocessing.spawn(_worker, (2, unused_port, tmp_path), nprocs=2)
+    multiprocessing.spawn(_worker, (2, free_port(), tmp_path), nprocs=2)
     theirs = np.load(tmp_path / "result.npz")
     assert len(theirs["logits"]) == len(data["test"])
     # The gradient's sum runs in another order, so the figures differ by rounding alone.
@@ -328,8 +355,68 @@ def test_two_workers_train_as_one_does(unused_port, tmp_path):
     np.testing.assert_allclose(theirs["losses"], expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.fixture
-def unused_port():
+def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+VAL_ROWS = (5, 61, 127)  # divisible by neither 2 nor 3
+
+
+def hard_faces(rows):
+    """Rows that are sometimes labelled wrongly, so that no network has them all right."""
+    arrays = toy_arrays(rows, seed=2)
+    wrong = np.random.default_rng(0).random(rows) < 0.3
+    return replace(arrays, label=np.where(wrong, 1 - arrays.label, arrays.label))
+
+
+def _evaluator(rank, world, port, folder):
+    _join(rank, world, port)
+    data, found = toy_data(), {}
+    for rows in VAL_ROWS:
+        training = start("seed=1", data=data | {"val": hard_faces(rows)})
+        training.model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+        logit = training._validate()
+        metrics = untimed(training._metrics(logit, 0.0, 0.0, 0.0, 0.0))
+        found[rows] = (logit, astuple(metrics))
+    # Each worker's own, though they should not differ.
+    torch.save(found, folder / f"{world}-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def confusion(arrays, logit):
+    """Count the rows of each gender, label and predicted label."""
+    predicted = predict_labels(logit)
+    return np.unique(np.stack([arrays.gender, arrays.label, predicted]), axis=1, return_counts=True)
+
+
+def test_any_number_of_workers_counts_the_same(tmp_path):
+    training = start("train.batch_size=8")
+    next(iter(training))  # so far that both labels are predicted
+    torch.save(training.model.state_dict(), tmp_path / "model.pt")
+    found = {}
+    for world in (1, 2, 3):
+        multiprocessing.spawn(_evaluator, (world, free_port(), tmp_path), nprocs=world)
+        for rank in range(world):
+            found[world, rank] = torch.load(tmp_path / f"{world}-{rank}.pt", weights_only=False)
+    for rows in VAL_ROWS:
+        val = hard_faces(rows)
+        expected, metrics = found[1, 0][rows]
+        assert len(expected) == rows
+        for world in (1, 2, 3):
+            for rank in range(world):
+                logit, theirs = found[world, rank][rows]
+                assert np.array_equal(logit, found[world, 0][rows][0])
+                # A row's logit depends, by a rounding, on the batch that it is computed in.
+                np.testing.assert_allclose(logit, expected, rtol=1e-5, atol=1e-5)
+                for ours, one in zip(confusion(val, logit), confusion(val, expected), strict=True):
+                    np.testing.assert_array_equal(ours, one)
+                assert exact(theirs) == exact(metrics)
+    assert len(confusion(val, expected)[1]) == 8  # some of each kind are wrong
+
+
+def exact(values):
+    """All metrics but the losses, which are means of floats; as text, since nan is not nan."""
+    fields = EpochMetrics.__dataclass_fields__
+    return [str(v) for name, v in zip(fields, values, strict=True) if not name.endswith("loss")]

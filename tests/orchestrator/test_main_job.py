@@ -89,7 +89,7 @@ def test_the_study_was_told_the_kept_epochs_fair(run):
     for trial in run.complete():
         epochs = trial.metrics.set_index("epoch")
         kept.append(epochs.loc[trial.result.kept_epoch, "fair"])
-    assert study.get_trials()[0].user_attrs == {"recipe": "plain"}
+    assert study.get_trials()[0].user_attrs["recipe"] == "plain"
     assert [trial.value for trial in study.get_trials()] == pytest.approx(kept)
     assert [t.params for t in study.get_trials()] == [trial.params for trial in run.complete()]
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from fakes import SWEEP, FakeTrial, make_run
 
-from orchestrator.page import levelling, verdict
+from orchestrator.page import levelling, threshold_words, verdict
 from orchestrator.report import write_report
 
 NASTY = "<script>alert('x')</script>&\"{{ 1 }}"
@@ -68,6 +68,23 @@ def test_a_baseline_that_wins_is_said_to(tmp_path):
     trials = [FakeTrial("t000", 0.95, 0.95, "plain"), FakeTrial("t001", 0.6, 0.9)]
     summary = write_report(make_run(tmp_path / "run", trials, rows=400))
     assert "No other trial has a higher fair metric" in verdict(summary)[1]
+
+
+def test_other_thresholds_are_told_in_words(tmp_path):
+    run = make_run(tmp_path / "run", rows=600)
+    entry = write_report(run)["best"]
+    shared, pair = threshold_words(entry)
+    assert f"One threshold of {entry['thresholds']['shared']['threshold']:.3g} for all" in shared
+    assert "Compared face by face" in shared
+    assert f"{entry['thresholds']['by_gender']['threshold_men']:.3g} for men" in pair
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "treats people differently by gender" in page
+    assert "has to know each face's gender" in page
+
+
+def test_a_threshold_that_need_not_move_is_said_not_to(tmp_path):
+    entry = write_report(make_run(tmp_path / "run", [FakeTrial("t000", 1.0, 1.0)]))["best"]
+    assert threshold_words(entry)[0].startswith("No threshold for all is better than 0.5")
 
 
 def test_strings_of_the_run_are_escaped(tmp_path):

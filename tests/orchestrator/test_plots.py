@@ -3,11 +3,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from orchestrator.frontplot import FrontPlot, Point
 from orchestrator.labels import Label, place_labels
-from orchestrator.plots import FrontPlot, _front_figure, front_png, front_svg
+from orchestrator.plots import _front_figure, front_png, front_svg
 
 
-def front_plot(gap, accuracy, front=(0,), roles=None, fair_lambda=2.0):
+def front_plot(gap, accuracy, front=(0,), roles=None, fair_lambda=2.0, **others):
     ids = tuple(f"t{n:03d}" for n in range(len(gap)))
     return FrontPlot(
         trial_ids=ids,
@@ -17,6 +18,7 @@ def front_plot(gap, accuracy, front=(0,), roles=None, fair_lambda=2.0):
         roles={role: ids[n] for role, n in (roles or {"best": 0}).items()},
         fair_lambda=fair_lambda,
         whiskers=((0.0, 0.05), (0.8, 0.99)),
+        **others,
     )
 
 
@@ -67,6 +69,43 @@ def test_the_front_line_is_what_some_trial_reaches():
     for gap, reached in ((0.02, 0.90), (0.04, 0.92), (0.0505, 0.93)):
         left = np.flatnonzero(x <= gap)[-1]
         assert y[left] == reached
+
+
+def test_fronts_at_other_thresholds_are_drawn_and_named():
+    shared = (Point("t000", 0.01, 0.91), Point("t001", 0.03, 0.94))
+    plot = front_plot(
+        [0.01, 0.03], [0.90, 0.92], front=(0, 1), shared=shared,
+        by_gender=(Point("t001", 0.0, 0.93),),
+    )  # fmt: skip
+    (axes,) = _front_figure(plot, (6, 4)).axes
+    lines = {line.get_gid(): line for line in axes.lines}
+    x, y = lines["front-shared"].get_data()
+    assert y[np.flatnonzero(x <= 0.02)[-1]] == 0.91
+    assert lines["front-by-gender"].get_linestyle() != "-"
+    assert axes.get_ylim()[1] > 0.94
+    assert axes.get_xlim()[0] == 0
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "at the best shared threshold" in named
+    assert "by gender: needs the gender when predicting" in named
+    svg = front_svg(plot)
+    assert svg.count('id="trial-') == 2
+    assert "var(--shared)" in svg
+
+
+def test_only_what_is_drawn_is_named():
+    (axes,) = _front_figure(front_plot([0.02], [0.9]), (6, 4)).axes
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == ["front at threshold 0.5", "95% intervals of best", "equal fair metric"]
+
+
+def test_confirmed_means_have_bars_that_stay_inside():
+    point = Point("t000", 0.04, 0.88, sd=(0.03, 0.02))
+    (axes,) = _front_figure(front_plot([0.02], [0.9], confirmed=(point,)), (6, 4)).axes
+    (mark,) = [line for line in axes.lines if line.get_gid() == "confirmed-t000"]
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (0.04, 0.88)
+    assert axes.get_xlim()[1] > 0.07
+    assert axes.get_ylim()[0] < 0.86
+    assert "mean ± sd over new seeds" in [t.get_text() for t in axes.get_legend().get_texts()]
 
 
 def test_labels_do_not_overlap_and_keep_off_the_points():

@@ -65,6 +65,44 @@ def test_summary_has_every_key_of_the_contract(summary):
     assert summary["images_per_second"] > 600
 
 
+def test_other_thresholds_are_the_best_on_validation_and_judged_on_test(run, summary):
+    for entry in [summary["best"], *summary["baselines"].values(), *summary["pareto"]]:
+        shared, pair = entry["thresholds"]["shared"], entry["thresholds"]["by_gender"]
+        assert entry["val"]["fair"] <= shared["val"]["fair"] <= pair["val"]["fair"]
+        rows = run.trial(entry["trial_id"]).predictions
+        rows = rows[rows["split"] == "test"]
+        cut = np.where(rows["gender"] == -1, pair["threshold_women"], pair["threshold_men"])
+        for judged, threshold in ((shared, shared["threshold"]), (pair, cut)):
+            predicted = 1 / (1 + np.exp(-rows["logit"].to_numpy(np.float64))) > threshold
+            correct = predicted == (rows["label"] == 1)
+            for who, gender in (("women", -1), ("men", 1)):
+                share = correct[rows["gender"] == gender].mean()
+                assert judged["test"][f"acc_{who}"] == pytest.approx(share)
+            change = judged["test"]["fair"] - entry["test"]["fair"]
+            assert judged["change_vs_fixed"]["fair"] == pytest.approx(change)
+
+
+def test_fronts_at_other_thresholds_have_their_own_members(run, summary):
+    table = pd.read_csv(run.path / "trials.csv")
+    complete = table[table["state"] == "complete"].set_index("trial_id")
+    assert 0 < summary["hypervolume_shared"] < 0.25  # of the best fair metrics, not the best front
+    gaps = [entry["val"]["gap"] for entry in summary["pareto_shared"]]
+    assert gaps == sorted(gaps)
+    for entry in summary["pareto_shared"]:
+        row = complete.loc[entry["trial_id"]]
+        assert entry["threshold"] == row["threshold_shared"]
+        for split in ("val", "test"):
+            assert entry[split]["fair"] == row[f"shared_{split}_fair"]
+            assert entry[split]["gap"] == row[f"shared_{split}_gap"]
+    assert summary["pareto_by_gender"]
+    for entry in summary["pareto_by_gender"]:
+        assert 0 <= entry["threshold_women"] <= 1
+        assert 0 <= entry["threshold_men"] <= 1
+        assert entry["change_vs_plain"].keys() >= {"acc_women", "levelled_down"}
+    assert (complete["shared_val_fair"] >= complete["val_fair"] - 1e-12).all()
+    assert table.set_index("trial_id").loc["t003"].isna()["threshold_shared"]
+
+
 def test_metrics_agree_with_fairlearn(run, summary):
     best = summary["best"]
     predictions = run.trial(best["trial_id"]).predictions
@@ -140,6 +178,13 @@ def test_selection_ignores_test(tmp_path):
     assert after["best"]["val"] == before["best"]["val"]
     assert [e["trial_id"] for e in after["pareto"]] == [e["trial_id"] for e in before["pareto"]]
     assert after["hypervolume"] == before["hypervolume"]
+    assert after["hypervolume_shared"] == before["hypervolume_shared"]
+    for kind in ("pareto_shared", "pareto_by_gender"):
+        thresholds = [
+            [{name: e[name] for name in e if name.startswith("thresh")} for e in report[kind]]
+            for report in (before, after)
+        ]
+        assert thresholds[0] == thresholds[1]
 
 
 def test_a_probability_of_exactly_a_half_is_label_0(tmp_path):

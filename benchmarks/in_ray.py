@@ -1,0 +1,98 @@
+"""What Ray costs the training loop: in a Tune actor and in Ray Train, against the bare loop.
+
+    python benchmarks/in_ray.py [DATA] [--rounds 3] [--epochs 5] [--batch 32]
+
+Each round trains the same trial three ways, one after the other, with all cores: the bare loop on
+arrays in memory, `fairfront sweep` with one trial at a time, and `fairfront train` with one worker.
+What is compared is a trial's images/s, the median over its epochs without the first.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from orchestrator.raysession import ALLOCATOR
+from orchestrator.runs import Trial
+
+BARE = """
+import sys, torch, models
+from orchestrator.config import resolve
+from orchestrator.data import load
+from orchestrator.loop import Training
+from orchestrator.store import Store
+torch.set_num_threads(int(sys.argv[2]))
+config = resolve("plain", settings=sys.argv[3:])
+data = load(Store.open(sys.argv[1]), config.data, "resident")
+torch.manual_seed(0)
+model = models.build(config.model, data["train"].images.shape[1])
+for epoch in Training(config, model, data["train"], data["val"]):
+    print(epoch.images_per_second)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=32)
+    arguments = parser.parse_args()
+    settings = [f"train.epochs={arguments.epochs}", f"train.batch_size={arguments.batch}"]
+    ratios: dict[str, list[float]] = {"tune": [], "train": []}
+    with tempfile.TemporaryDirectory() as folder:
+        data = arguments.data or prepared(folder)
+        print("| round | bare loop | in a Tune actor | in Ray Train, one worker |")
+        print("|---|---|---|---|")
+        for number in range(arguments.rounds):
+            bare = bare_loop(data, settings)
+            rates = {
+                "tune": in_tune(data, f"{folder}/tune{number}", settings),
+                "train": in_train(data, f"{folder}/train{number}", settings),
+            }
+            for way, rate in rates.items():
+                ratios[way].append(rate / bare)
+            shown = (f"{rate:.0f} ({rate / bare:.2f})" for rate in rates.values())
+            print(f"| {number + 1} | {bare:.0f} | {' | '.join(shown)} |", flush=True)
+    for way, values in ratios.items():
+        print(f"{way} over bare, median: {statistics.median(values):.3f}")
+
+
+def prepared(folder: str) -> str:
+    fairfront("prepare", "synthetic:3000", "--out", f"{folder}/data")
+    return f"{folder}/data"
+
+
+def bare_loop(data: str, settings: list[str]) -> float:
+    threads = str(os.cpu_count())
+    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": threads}
+    words = [sys.executable, "-c", BARE, data, threads, *settings]
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return statistics.median(float(line) for line in done.stdout.split()[1:])
+
+
+def in_tune(data: str, out: str, settings: list[str]) -> float:
+    words = ["--data", data, "--out", out, "--trials", "1", "--concurrent", "1"]
+    fairfront("sweep", *words, "--set", *settings)
+    return rate_of(Path(out, "trials", "t000"))
+
+
+def in_train(data: str, out: str, settings: list[str]) -> float:
+    words = ["--data", data, "--out", out, "--recipe", "plain"]
+    fairfront("train", *words, "--set", *settings)
+    return rate_of(Path(out, "trials", "plain"))
+
+
+def rate_of(trial: Path) -> float:
+    return float(Trial(trial).metrics["images_per_second"][1:].median())
+
+
+def fairfront(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "orchestrator", *words], check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()

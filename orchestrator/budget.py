@@ -1,0 +1,42 @@
+"""When a sweep has had enough, before it has all its trials."""
+
+from collections.abc import Sequence
+
+from orchestrator.config import SweepConfig
+from orchestrator.frontier import hypervolume
+from orchestrator.progress import EndedTrial
+
+
+def why_enough(config: SweepConfig, ended: Sequence[EndedTrial]) -> str | None:
+    """Say why no more trials should begin; None while they should.
+
+    Parameters
+    ----------
+    config
+        The limits.
+    ended
+        The trials so far, in the order of ending.
+    """
+    failed = sum(trial.state == "failed" for trial in ended)
+    if config.max_failed is not None and failed >= config.max_failed:
+        return f"{failed} trials failed, as many as sweep.max_failed allows"
+    epochs = sum(trial.epochs for trial in ended)
+    if config.epoch_budget is not None and epochs >= config.epoch_budget:
+        return f"{epochs} epochs are trained, and sweep.epoch_budget is {config.epoch_budget}"
+    still = stood_still(ended)
+    if config.patience is not None and still >= config.patience:
+        return f"the hypervolume has stood still for {still} trials"
+    return None
+
+
+def stood_still(ended: Sequence[EndedTrial]) -> int:
+    """Count the trials since the hypervolume of the complete ones last grew."""
+    scores = [trial.score if trial.state == "complete" else None for trial in ended]
+    best, still = 0.0, 0
+    for number in range(1, len(scores) + 1):
+        known = [score for score in scores[:number] if score is not None]
+        means = [(score.acc_women + score.acc_men) / 2 for score in known]
+        now = hypervolume(means, [score.gap for score in known])
+        still = 0 if now > best else still + 1
+        best = max(best, now)
+    return still

@@ -1,0 +1,132 @@
+"""A sweep from its study to its last retraining, in one process of perhaps several."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self, TextIO
+
+import optuna
+
+from orchestrator import progress
+from orchestrator.config import Config, with_overrides
+from orchestrator.confirm import retrainings
+from orchestrator.display import Display
+from orchestrator.runs import Run
+from orchestrator.search import StudyTrials
+from orchestrator.store import Store
+from orchestrator.study import ENDED, open_study, own, working_on
+from orchestrator.sweep import retrain
+from orchestrator.sweep import sweep as run_trials
+from orchestrator.trainer import Shared
+from orchestrator.training import share_data
+from orchestrator.warm import warm_start
+from search_spaces import Space, get
+
+
+class Outcome(NamedTuple):
+    """How a session of a sweep ended."""
+
+    done: bool
+    """Whether it did what it was asked to; else it was interrupted."""
+    why: str | None = None
+    """Why trials are left nevertheless."""
+
+
+@dataclass
+class Sweep:
+    """A session of a sweep; while in the context, others know that it is alive."""
+
+    run: Run
+    config: Config
+    store: Store
+    space: Space
+    study: optuna.Study
+    words: list[str]
+    """What there is to say as it begins."""
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _session: str = ""
+
+    @classmethod
+    def open(
+        cls, run: Run, config: Config, store: Store, url: str | None, others: Sequence[str]
+    ) -> "Sweep":
+        """Open or make the study; a new one takes in the trials of other runs.
+
+        Raises
+        ------
+        InputError
+            As `open_study` and `warm_start` do.
+        """
+        space = get(config.sweep.space)
+        study = open_study(run, config, space, url)
+        words = [warm_start(study, space, config, run, Run.open(other)) for other in others]
+        return cls(run, config, store, space, study, words)
+
+    def __enter__(self) -> Self:
+        self._session = self._stack.enter_context(working_on(self.run))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def go_on(self, terminal: TextIO) -> Outcome:
+        """Run the trials that are left, and then the retrainings; Ray must run."""
+        for word in self.words:
+            print(word, file=terminal)
+        try:
+            shared = share_data(self.store, self.config, terminal).splits
+            outcome = self._search(shared, terminal)
+            if outcome.done and self.config.sweep.confirm and not self._left():
+                outcome = self._confirm(shared, terminal)
+        except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
+            return Outcome(done=False)
+        return outcome
+
+    def _search(self, shared: Shared, terminal: TextIO) -> Outcome:
+        sweep = self.config.sweep
+        begun = progress.begin(
+            self.run, "sweep", sweep.trials, self.config.train.epochs, time.time()
+        )
+        trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
+        with Display(self.run, terminal, begun) as display:
+            run_trials(self.run, self.config, trials, shared, display)
+            outcome = self._outcome(trials.enough, display.progress.seconds(time.time()))
+            if not outcome.done:
+                display.update(display.progress.model_copy(update={"state": "interrupted"}))
+        return outcome
+
+    def _outcome(self, enough: str | None, seconds: float) -> Outcome:
+        left = self._left()
+        if not left:
+            return Outcome(done=True)
+        if enough:
+            return Outcome(done=True, why=f"no more trials: {enough}")
+        hours = self.config.sweep.hours
+        if hours is not None and seconds >= hours * 3600:
+            why = f"{hours:g} hours are over, and {left} trials left; a larger --hours goes on"
+            return Outcome(done=True, why=why)
+        return Outcome(done=False)
+
+    def _left(self) -> int:
+        """Count the trials that have not ended."""
+        ended = self.study.get_trials(deepcopy=False, states=ENDED)
+        return self.config.sweep.trials - sum(map(own, ended))
+
+    def _confirm(self, shared: Shared, terminal: TextIO) -> Outcome:
+        by_fold = retrainings(self.run, self.config)
+        every = [one.trial for assignments in by_fold.values() for one in assignments]
+        begun = progress.begin(
+            self.run, "confirm", len(every), self.config.train.epochs, time.time(), trials=every
+        )
+        with Display(self.run, terminal, begun) as display:
+            for fold, assignments in by_fold.items():
+                data = shared
+                if fold is not None:
+                    folds = {"data.folds": self.config.sweep.confirm_folds, "data.fold": fold}
+                    config = with_overrides(self.config, folds)
+                    data = share_data(self.store, config, terminal).splits
+                if not retrain(self.run, self.config, assignments, data, display):
+                    display.update(display.progress.model_copy(update={"state": "interrupted"}))
+                    return Outcome(done=False)
+        return Outcome(done=True)
