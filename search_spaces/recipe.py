@@ -1,9 +1,10 @@
 """How to train: learning rate, batch, epochs, augmentation, regularisation.
 
 A trial's `epochs` are the length of its learning rate's schedule, and so a setting of its own;
-``--epochs`` is the most (10: give more to try all of them). Where a scheduler stops trials by their score after so many epochs,
-short ones have the advantage of a learning rate that has fallen further: leave that out (``--set
-sweep.halving=false``) when long training is what you want to know about.
+``--epochs`` is the most (10: give more to try all of them). Where a scheduler stops trials by their
+score after so many epochs, short ones have the advantage of a learning rate that has fallen
+further: leave that out (``--set sweep.halving=false``) when long training is what you want to know
+about.
 
 `ema` 0 is none; the others average weights over about 100 and 500 steps. An epoch has 47 steps
 where 6,000 faces come in batches of 128, and 3,600 where 115,000 come in batches of 32.
