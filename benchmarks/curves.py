@@ -23,7 +23,7 @@ def main() -> None:
         params = {f"param.{name}": value for name, value in trial.params.items()}
         if not params:
             continue
-        table = pd.read_csv(Path(trial.path, "metrics.csv"), float_precision="round_trip")
+        table = pd.read_csv(Path(trial.path, "metrics.csv"), dtype=str).astype(float)
         for epoch, kept in kept_so_far(table, trial.result.config.train):
             figures = {
                 "mean_accuracy": round((kept.acc_women + kept.acc_men) / 2, 6),

@@ -26,6 +26,9 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(2**26),
 }
+TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
+"""How long a stopped trial may take to leave its actor to the next; Ray's 2 s fail that one on a
+machine that is busy."""
 WORKER_LOGS = ("worker-*.out", "worker-*.err", "raylet.err", "ray-data/ray-data.log", "train/*.log")
 
 
@@ -63,7 +66,7 @@ def session(
         address,
         log_to_driver=False,
         logging_level=logging.WARNING,
-        runtime_env={"env_vars": ALLOCATOR},
+        runtime_env={"env_vars": ALLOCATOR | TUNE},
         **(local if address == "local" else {}),
     )
     if threading.current_thread() is threading.main_thread():

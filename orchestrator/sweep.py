@@ -91,7 +91,9 @@ def _run(
             search_alg=trials,
             max_concurrent_trials=concurrent,
             trial_dirname_creator=lambda trial: trial.trial_id,
-            reuse_actors=True,  # a new actor costs seconds of imports
+            # A new actor costs seconds of imports. That of several workers waits for them in Ray
+            # Train, never hears that it was stopped, and would fail the next trial.
+            reuse_actors=config.workers == 1,
             **more,
         ),
         run_config=tune.RunConfig(
