@@ -4,8 +4,8 @@
 
 Keras trains the published network on arrays in memory, with `model.fit`, as the published code
 does; fairfront trains the same recipe in the loop that every trial runs. Both use all cores, one
-after the other, in rounds; an epoch that warms up is left out of each. TensorFlow comes with
-``pip install 'fairfront[bench]'``, or lies in another environment, whose interpreter is given.
+after the other, in rounds; an epoch that warms up is left out of each. TensorFlow
+(``pip install tensorflow-cpu``) may lie in another environment, whose interpreter is given.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Which trials a sweep asks for, and what it does about those that a killed session left."""
 
+import numpy as np
 import pytest
-from fakes import FakeTrial, make_run
+from fakes import FakeTrial, _faces, _write_trial, make_run
 from ray.tune.search import Searcher
 
 from orchestrator.config import resolve
@@ -39,12 +40,10 @@ def finish(run, searching, tune_id, state="complete", **more):
 
 
 def write(run, fake):
-    import numpy as np
-    from fakes import _faces, _write_trial
-
     rng = np.random.default_rng(0)
     faces = _faces(40, rng)
-    _write_trial(run, fake, faces, rng.standard_normal(len(faces)), np.random.default_rng(1))
+    difficulty, noise = rng.standard_normal(len(faces)), np.random.default_rng(1)
+    _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, run.config)
 
 
 def states(searching):
@@ -88,7 +87,8 @@ def test_what_a_killed_session_left_is_told_or_gone_on_with(tmp_path):
     for name in "abc":
         killed.suggest(name)
     asked = dict(killed.assignments["c"].params)
-    write(run, FakeTrial("t000", recipe="plain"))  # it had ended, and nobody told the study
+    params = dict(killed.assignments["a"].params)
+    write(run, FakeTrial("t000", recipe="plain", params=params))  # nobody told the study
     write_failure(killed.assignments["b"], "out of memory")
 
     resumed = session(run)
