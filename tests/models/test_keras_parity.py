@@ -118,8 +118,17 @@ def in_float64(monkeypatch):
     # With torch beneath it, Keras rounds the results of its operations even then.
     monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
     keras.backend.set_floatx("float64")
+    forget_dtypes()
     yield
     keras.backend.set_floatx("float32")
+    forget_dtypes()
+
+
+def forget_dtypes():
+    """Keras remembers what operations give, from tests before this one in the same process."""
+    for function in vars(dtypes).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 def decisions_of_keras(losses, patience):
