@@ -117,10 +117,13 @@ def in_float64(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     # With torch beneath it, Keras rounds the results of its operations even then.
     monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
+    policy = keras.config.dtype_policy()  # a test before this one may have settled it
     keras.backend.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     forget_dtypes()
     yield
     keras.backend.set_floatx("float32")
+    keras.config.set_dtype_policy(policy)
     forget_dtypes()
 
 
