@@ -10,30 +10,24 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 from orchestrator.raysession import ALLOCATOR
 
 TRIAL = """
-import sys, numpy as np, torch, models
+import sys, torch
+from training import images_per_second
 from orchestrator.config import resolve
-from orchestrator.loop import Training
-from orchestrator.arrays import Arrays
 torch.set_num_threads(int(sys.argv[1]))
-rng, n = np.random.default_rng(0), 1600
-def arrays(n):
-    ones = np.ones(n, np.int8)
-    return Arrays(rng.integers(0, 256, (n, 80, 80, 3), np.uint8), rng.integers(0, 2, n, np.int8),
-                  np.where(rng.random(n) < 0.5, -ones, ones), np.arange(n, dtype=np.int32),
-                  np.arange(n).astype(str).astype(object), np.arange(n, dtype=np.int32))
 config = resolve("plain", settings=["train.epochs=3"])
-training = Training(config, models.build(config.model, 80), arrays(n), arrays(64))
-print(sorted(epoch.images_per_second for epoch in training)[1])
+print(images_per_second(config, 1600, torch.device("cpu")))
 """
 
 
 def images_per_second(trials: int, threads: int) -> float:
     """Train so many trials at a time; return their speeds' sum."""
-    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads)}
+    here = str(Path(__file__).parent)
+    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": here}
     command = [sys.executable, "-c", TRIAL, str(threads)]
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

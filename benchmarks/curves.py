@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.halving import kept_so_far
 from orchestrator.runs import Run
+from orchestrator.stopping import kept_so_far
 
 
 def main() -> None:

@@ -50,7 +50,10 @@ def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 
 
 def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config, Store]:
-    """Open the run of a command that goes on; `InputError` for what cannot change."""
+    """Open the run of a command that goes on; `InputError` for what cannot change.
+
+    Nothing is written: another process may be at work on the run.
+    """
     fixed, free = (
         (FIXED, "--workers")
         if command == "train"
@@ -78,7 +81,6 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
     done = len(run.ended())
     if command == "sweep" and config.sweep.trials < done:
         raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")
-    run.record(config, about(store))
     return run, config, store
 
 

@@ -22,7 +22,7 @@ def why_enough(config: SweepConfig, ended: Sequence[EndedTrial]) -> str | None:
         return f"{failed} trials failed, as many as sweep.max_failed allows"
     epochs = sum(trial.epochs for trial in ended)
     if config.epoch_budget is not None and epochs >= config.epoch_budget:
-        return f"{epochs} epochs are trained, and sweep.epoch_budget is {config.epoch_budget}"
+        return f"epochs trained: {epochs}, and sweep.epoch_budget is {config.epoch_budget}"
     still = stood_still(ended)
     if config.patience is not None and still >= config.patience:
         return f"the hypervolume has stood still for {still} trials"

@@ -39,6 +39,7 @@ def predict(arguments: argparse.Namespace) -> int:
     from orchestrator.evaluation import evaluate_trial
     from orchestrator.predict import find_images, write_predictions
     from orchestrator.predict import predict as predict_images
+    from orchestrator.thresholds import FIXED
 
     run, out = Run.open(arguments.target), place(arguments.out)
     refuse_existing(out, "a file")
@@ -51,7 +52,7 @@ def predict(arguments: argparse.Namespace) -> int:
     elif trial_id not in [trial.id for trial in run.complete()]:
         known = ", ".join(trial.id for trial in run.complete()) or "none"
         raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
-    threshold = 0.5
+    threshold = FIXED.women
     if arguments.threshold == "shared":
         evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
         threshold = evaluated.judged["shared"].thresholds.women
@@ -61,7 +62,7 @@ def predict(arguments: argparse.Namespace) -> int:
             run.trial(trial_id).path / "model.safetensors", images, threshold
         )
     dropped = write_predictions(predicted, out, proba=arguments.proba)
-    at = f" at threshold {threshold:.4g}" if threshold != 0.5 else ""
+    at = f" at threshold {threshold:.4g}" if threshold != FIXED.women else ""
     print(f"{len(images) - dropped:,} images labelled by trial {trial_id}{at}: {out}")
     if dropped:
         print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)

@@ -16,7 +16,7 @@ a resumed sweep are read from its trials' ``metrics.csv``, and no state is kept 
 .. [3] R. Schmucker et al., "Multi-objective Asynchronous Successive Halving", arXiv:2106.12639.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -28,7 +28,7 @@ from orchestrator.config import Config
 from orchestrator.loop import TrainConfig
 from orchestrator.progress import BASELINES
 from orchestrator.runs import Run, Trial
-from orchestrator.stopping import EarlyStopping, EpochMetrics
+from orchestrator.stopping import kept_so_far
 
 Direction = Literal["maximize", "minimize"]
 
@@ -181,33 +181,6 @@ def restore(run: Run, halving: Halving) -> None:
     """
     for trial in run.ended():
         halving.recall(trial, trial.result.config)
-
-
-def kept_so_far(table: pd.DataFrame, config: TrainConfig) -> Iterator[tuple[int, EpochMetrics]]:
-    """Give each epoch with the one kept by its end, as `orchestrator.loop.Training` keeps it.
-
-    Parameters
-    ----------
-    table
-        A trial's ``metrics.csv``.
-    config
-        The trial's.
-
-    Yields
-    ------
-    The epoch, from 1, and the metrics of the kept one. A retrained last layer is no epoch.
-    """
-    stopping = EarlyStopping(config.monitor, config.patience)
-    kept: EpochMetrics | None = None
-    for row in table.to_dict("records"):
-        values = {str(name): value for name, value in row.items()}
-        metrics = EpochMetrics(**{**values, "epoch": int(values["epoch"])})
-        if metrics.epoch > config.epochs:
-            return
-        if stopping.improved(metrics) or config.keep == "last":
-            kept = metrics
-        if kept:
-            yield metrics.epoch, kept
 
 
 def _ends_by_itself(config: TrainConfig, epoch: int, kept_epoch: int) -> bool:

@@ -136,6 +136,12 @@ class StudyTrials(Trials):
         ended = self._study.get_trials(deepcopy=False, states=ENDED)
         return max(0, self._config.sweep.trials - sum(map(own, ended)))
 
+    @property
+    def elsewhere(self) -> int:
+        """How many trials other sessions, which are alive, are at."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return sum(self._is_elsewhere(trial) for trial in running)
+
     @override
     def next(self) -> Assignment | None:
         if self._left_running:
@@ -164,8 +170,7 @@ class StudyTrials(Trials):
         """Return the trials that sessions left behind; tell the study of those that had ended."""
         left = []
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            session = frozen.user_attrs.get(SESSION, "")
-            if is_joint(self._run) and session and is_alive(self._run, session):
+            if self._is_elsewhere(frozen):
                 continue
             trial = self._run.trial(self._id(frozen.number))
             if trial.has_ended:
@@ -175,6 +180,11 @@ class StudyTrials(Trials):
             taken.set_user_attr(SESSION, self._session)
             left.append(taken)
         return left
+
+    def _is_elsewhere(self, trial: optuna.trial.FrozenTrial) -> bool:
+        session = trial.user_attrs.get(SESSION, "")
+        others = is_joint(self._run) and session not in ("", self._session)
+        return others and is_alive(self._run, session)
 
     def _assign(self, trial: optuna.Trial) -> Assignment | None:
         """Turn a trial of the study into one of ours; None where the space gives no such one."""

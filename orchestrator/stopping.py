@@ -1,9 +1,14 @@
 """What an epoch came to, and when to stop."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.loop import TrainConfig
 
 Monitor = Literal["val_loss", "fair", "worst_group"]
 
@@ -72,3 +77,30 @@ class EarlyStopping:
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from where `state_dict` was taken."""
         self._best, self._wait = state["best"], int(state["wait"])
+
+
+def kept_so_far(table: "pd.DataFrame", config: "TrainConfig") -> Iterator[tuple[int, EpochMetrics]]:
+    """Give each epoch with the one kept by its end, as `orchestrator.loop.Training` keeps it.
+
+    Parameters
+    ----------
+    table
+        A trial's ``metrics.csv``.
+    config
+        The trial's.
+
+    Yields
+    ------
+    The epoch, from 1, and the metrics of the kept one. A retrained last layer is no epoch.
+    """
+    stopping = EarlyStopping(config.monitor, config.patience)
+    kept: EpochMetrics | None = None
+    for row in table.to_dict("records"):
+        values = {str(name): value for name, value in row.items()}
+        metrics = EpochMetrics(**{**values, "epoch": int(values["epoch"])})
+        if metrics.epoch > config.epochs:
+            return
+        if stopping.improved(metrics) or config.keep == "last":
+            kept = metrics
+        if kept:
+            yield metrics.epoch, kept

@@ -15,7 +15,7 @@ from orchestrator.display import Display
 from orchestrator.runs import Run
 from orchestrator.search import StudyTrials
 from orchestrator.store import Store
-from orchestrator.study import ENDED, open_study, own, working_on
+from orchestrator.study import open_study, working_on
 from orchestrator.sweep import retrain
 from orchestrator.sweep import sweep as run_trials
 from orchestrator.trainer import Shared
@@ -31,6 +31,8 @@ class Outcome(NamedTuple):
     """Whether it did what it was asked to; else it was interrupted."""
     why: str | None = None
     """Why trials are left nevertheless."""
+    searched: bool = False
+    """Whether no trial will follow, here or elsewhere, so that the front is what it will be."""
 
 
 @dataclass
@@ -77,8 +79,9 @@ class Sweep:
         try:
             shared = share_data(self.store, self.config, terminal).splits
             outcome = self._search(shared, terminal)
-            if outcome.done and self.config.sweep.confirm and not self._left():
-                outcome = self._confirm(shared, terminal)
+            if outcome.searched and self.config.sweep.confirm:
+                confirmed = self._confirm(shared, terminal)
+                outcome = outcome if confirmed else Outcome(done=False)
         except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
             return Outcome(done=False)
         return outcome
@@ -91,29 +94,28 @@ class Sweep:
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
         with Display(self.run, terminal, begun) as display:
             run_trials(self.run, self.config, trials, shared, display)
-            outcome = self._outcome(trials.enough, display.progress.seconds(time.time()))
+            outcome = self._outcome(trials, display.progress.seconds(time.time()))
             if not outcome.done:
                 display.update(display.progress.model_copy(update={"state": "interrupted"}))
         return outcome
 
-    def _outcome(self, enough: str | None, seconds: float) -> Outcome:
-        left = self._left()
+    def _outcome(self, trials: StudyTrials, seconds: float) -> Outcome:
+        left = trials.remaining
         if not left:
-            return Outcome(done=True)
-        if enough:
-            return Outcome(done=True, why=f"no more trials: {enough}")
+            return Outcome(done=True, searched=True)
+        if elsewhere := trials.elsewhere:
+            if left == elsewhere or trials.enough:
+                return Outcome(done=True, why=f"{elsewhere} trials still run in other sessions")
+        elif trials.enough:
+            return Outcome(done=True, why=f"no more trials: {trials.enough}", searched=True)
         hours = self.config.sweep.hours
         if hours is not None and seconds >= hours * 3600:
             why = f"{hours:g} hours are over, and {left} trials left; a larger --hours goes on"
             return Outcome(done=True, why=why)
         return Outcome(done=False)
 
-    def _left(self) -> int:
-        """Count the trials that have not ended."""
-        ended = self.study.get_trials(deepcopy=False, states=ENDED)
-        return self.config.sweep.trials - sum(map(own, ended))
-
-    def _confirm(self, shared: Shared, terminal: TextIO) -> Outcome:
+    def _confirm(self, shared: Shared, terminal: TextIO) -> bool:
+        """Retrain what won; return whether all of it was."""
         by_fold = retrainings(self.run, self.config)
         every = [one.trial for assignments in by_fold.values() for one in assignments]
         begun = progress.begin(
@@ -128,5 +130,5 @@ class Sweep:
                     data = share_data(self.store, config, terminal).splits
                 if not retrain(self.run, self.config, assignments, data, display):
                     display.update(display.progress.model_copy(update={"state": "interrupted"}))
-                    return Outcome(done=False)
-        return Outcome(done=True)
+                    return False
+        return True

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from orchestrator.arguments import begin_sweep, begin_training, resume
+from orchestrator.arguments import about, begin_sweep, begin_training, resume
 from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import remove_tree
@@ -41,6 +41,7 @@ def train(arguments: argparse.Namespace) -> int:
         if run.complete():
             print(f"{run.path}: this training has finished")
             return finish(run)
+        run.record(config, about(store))
         try:
             with _unless_refused(run), in_ray(run, workers=2) as terminal:
                 check_workers(config)
@@ -63,6 +64,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
     with _claimed(run, jointly=url is not None):
+        run.record(config, about(store))
         with _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
             with begun, in_ray(run, config.workers) as terminal:

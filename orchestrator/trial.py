@@ -28,9 +28,9 @@ from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import one_line, writing
 from orchestrator.inference import Precision, rank_and_world
-from orchestrator.loop import TrainConfig, Training
+from orchestrator.loop import Training
 from orchestrator.runs import EVALUATED, State, Trial, TrialResult
-from orchestrator.stopping import EpochMetrics
+from orchestrator.stopping import EpochMetrics, kept_so_far
 
 ABOUT = "fairfront"
 """The key of ``model.safetensors`` metadata; one alone, since several come in random order."""
@@ -132,7 +132,8 @@ def _write_end(assignment: Assignment, state: State, reason: str) -> None:
     epochs = trial.metrics if known else pd.DataFrame({"seconds": [], "images_per_second": []})
     kept = 0
     if len(epochs) and state == "pruned":
-        kept = kept_epoch(epochs, assignment.config.train)
+        *_, (_, last) = kept_so_far(epochs, assignment.config.train)
+        kept = last.epoch
     trial.write_result(
         TrialResult(
             trial_id=trial.id,
@@ -148,15 +149,6 @@ def _write_end(assignment: Assignment, state: State, reason: str) -> None:
             config=assignment.config,
         )
     )
-
-
-def kept_epoch(epochs: pd.DataFrame, config: TrainConfig) -> int:
-    """Return the epoch, from 1, whose weights are kept of a trial with such ``metrics.csv``."""
-    if config.keep == "last":
-        return int(epochs["epoch"].iloc[-1])
-    column = epochs[config.monitor].to_numpy()
-    best = column.argmin() if config.monitor == "val_loss" else column.argmax()
-    return int(epochs["epoch"].iloc[best])
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,7 @@ def test_a_database_is_joined_and_never_swapped(tmp_path, kind, request):
         assert second.assignments["c"].trial.id == "t002"
         begun = [second.suggest(f"d{n}") for n in range(4)]
         assert begun[3] == Searcher.FINISHED  # six in all, whoever runs them
+        assert (second.elsewhere, second.remaining) == (2, 6)
     third = session(run, url)  # now the first is dead
     third.suggest("x")
     assert third.assignments["x"].trial.id == "t000"

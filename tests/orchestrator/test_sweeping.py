@@ -82,10 +82,18 @@ def test_a_resume_finds_all_done_and_changes_nothing(run):
 
 
 def test_another_process_is_kept_off_a_run(run, capfd):
+    before = (run.path / "config.yaml").read_bytes()
     with held(run.path):
-        assert main(["sweep", "--out", str(run.path), "--resume"]) == 2
+        assert main(["sweep", "--out", str(run.path), "--resume", "--trials", "99"]) == 2
+    assert (run.path / "config.yaml").read_bytes() == before
     assert "another fairfront is at work on this run" in capfd.readouterr().err
-    assert (run.path / "config.yaml").exists()
+
+
+def test_a_sweep_that_has_had_enough_is_confirmed_too(folder, data, capfd):
+    words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--confirm", "1"]
+    assert sweep(data, folder / "enough", *words, "--set", "sweep.epoch_budget=1") == 0
+    assert "no more trials: epochs trained: " in capfd.readouterr().err
+    assert list((folder / "enough" / "confirm").glob("t000/t000-seed1/result.json"))
 
 
 def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data, capfd):
