@@ -113,12 +113,12 @@ def nested_run(data: str, trials: int, epochs: int) -> None:
             TorchTrainer(
                 loop,
                 train_loop_config=config,
-                scaling_config=ScalingConfig(num_workers=1),
+                scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.9}),
                 datasets={"train": faces},
             ).fit()
 
         tune.Tuner(
-            tune.with_resources(trial, {"CPU": 0}),
+            tune.with_resources(trial, {"CPU": 0.1}),
             param_space={"lr": tune.loguniform(1e-4, 1e-3), "epochs": epochs},
             # With two CPUs, two at a time starve each other: worker groups time out.
             tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1),
