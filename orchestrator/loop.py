@@ -8,7 +8,6 @@ validation row is evaluated by exactly one of them; without one this is an ordin
 import copy
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -136,8 +135,7 @@ class Training:
     def __iter__(self) -> Iterator[EpochMetrics]:
         """Train epoch by epoch, until the last one or until early stopping."""
         while self._epoch < self.config.train.epochs and not self._stopping.should_stop:
-            with self._naming_memory():
-                metrics, logit = self._train_and_judge()
+            metrics, logit = self._train_and_judge()
             self._epoch += 1
             improved = self._stopping.improved(metrics)
             if improved or self.config.train.keep == "last":
@@ -279,20 +277,3 @@ class Training:
             f"{'bf16' if self._autocast else 'fp32'}; lower train.lr, or set train.clip_norm=1 or "
             "train.precision=fp32"
         )
-
-    @contextmanager
-    def _naming_memory(self) -> Iterator[None]:
-        """Say in a line what was too large for the memory."""
-        try:
-            yield
-        except RuntimeError as error:  # which torch.OutOfMemoryError is one of
-            # The CPU's allocator has no exception of its own.
-            known = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-            if not known:
-                raise
-            name, size = self.config.model.name, self.config.train.batch_size
-            raise TrainingError(
-                f"out of memory on {self.device} in epoch {self._epoch + 1} with model.name={name} "
-                f"and train.batch_size={size} over {self._world} workers; lower train.batch_size "
-                "or choose a smaller model"
-            ) from error

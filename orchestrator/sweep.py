@@ -58,7 +58,9 @@ def sweep(run: Run, config: Config, trials: StudyTrials, shared: Shared, display
         scheduler = HalvingScheduler(halving, trials.assignments)
         trials.stopped = scheduler.stopped
     if config.sweep.hours is not None:
-        seconds = max(1.0, config.sweep.hours * 3600 - display.progress.seconds_before)
+        seconds = config.sweep.hours * 3600 - display.progress.seconds_before
+        if seconds <= 0:
+            return
     more = {"scheduler": scheduler, "num_samples": trials.remaining, "time_budget_s": seconds}
     _run(run, config, trials, shared, display, **more)
 

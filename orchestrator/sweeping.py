@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
     why: str | None = None
     """Why trials are left nevertheless."""
     searched: bool = False
-    """Whether no trial will follow, here or elsewhere, so that the front is what it will be."""
+    """Whether no trial goes on here or elsewhere, so that there is a front to confirm."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Sweep:
         hours = self.config.sweep.hours
         if hours is not None and seconds >= hours * 3600:
             why = f"{hours:g} hours are over, and {left} trials left; a larger --hours goes on"
-            return Outcome(done=True, why=why)
+            return Outcome(done=True, why=why, searched=not elsewhere)
         return Outcome(done=False)
 
     def _confirm(self, shared: Shared, terminal: TextIO) -> bool:

@@ -5,7 +5,8 @@ With `torch.distributed` initialised every worker calls `run_trial`, and the fir
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -27,8 +28,8 @@ from orchestrator.checkpoint import Checkpoints
 from orchestrator.config import Config
 from orchestrator.errors import InputError
 from orchestrator.files import one_line, writing
-from orchestrator.inference import Precision, rank_and_world
-from orchestrator.loop import Training
+from orchestrator.inference import Precision, pick_device, rank_and_world
+from orchestrator.loop import Training, TrainingError
 from orchestrator.runs import EVALUATED, State, Trial, TrialResult
 from orchestrator.stopping import EpochMetrics, kept_so_far
 
@@ -78,7 +79,17 @@ def run_trial(
         The arrays of the splits train, val and test.
     report
         Called after every epoch, on every worker.
+
+    Raises
+    ------
+    TrainingError
+        The loss is no number any more, or the memory of the device is too small.
     """
+    with _naming_memory(assignment.config):
+        _run_trial(assignment, data, report)
+
+
+def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Report | None) -> None:
     config, trial = assignment.config, assignment.trial
     torch.manual_seed(config.seed)  # the same initial weights on every worker and in every trial
     image_size = data["train"].images.shape[1]
@@ -111,6 +122,22 @@ def run_trial(
             )
         )
         record.checkpoints.remove()
+
+
+@contextmanager
+def _naming_memory(config: Config) -> Iterator[None]:
+    """Say in a line what was too large for the memory."""
+    try:
+        yield
+    except RuntimeError as error:  # which torch.OutOfMemoryError is one of
+        # The CPU's allocator has no exception of its own.
+        if not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
+            raise
+        raise TrainingError(
+            f"out of memory on {pick_device()} with model.name={config.model.name} and "
+            f"train.batch_size={config.train.batch_size} over {rank_and_world()[1]} workers; lower "
+            "train.batch_size or choose a smaller model"
+        ) from error
 
 
 def write_failure(assignment: Assignment, reason: str) -> None:

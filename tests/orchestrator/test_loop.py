@@ -3,7 +3,6 @@
 import os
 import socket
 from dataclasses import astuple, replace
-from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -222,30 +221,6 @@ def test_the_first_step_with_an_infinite_loss_is_named(monkeypatch):
     )
     with pytest.raises(TrainingError, match=r"epoch 1, step 3 \(loss inf\)"):
         list(training)
-
-
-def test_memory_that_runs_out_is_one_line(monkeypatch):
-    training = start("train.batch_size=32")
-
-    def too_much(_batch):
-        return torch.empty(2**60)
-
-    monkeypatch.setattr(training, "_step", too_much)
-    with pytest.raises(TrainingError, match=r"out of memory on cpu .*name=cnn .*batch_size=32"):
-        list(training)
-
-
-def test_memory_that_a_gpu_lacks_is_one_line_and_other_errors_stay(monkeypatch):
-    for error, expected in (
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate 2 GiB"), TrainingError),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError),
-    ):
-        training = start("train.batch_size=32")
-        monkeypatch.setattr(training, "_step", Mock(side_effect=error))
-        with pytest.raises(RuntimeError) as caught:
-            list(training)
-        assert type(caught.value) is expected
-        assert "\n" not in str(caught.value)
 
 
 def test_logits_that_are_no_numbers_are_divergence_too(monkeypatch):

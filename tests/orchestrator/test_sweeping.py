@@ -104,6 +104,11 @@ def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data,
     assert "0.0001 hours are over, and 3 trials left; a larger --hours goes on" in said
     assert main(["sweep", "--out", str(out), "--resume", "--hours", "2"]) == 0
     assert len(Run.open(str(out)).complete()) == 3
+    more = ["--trials", "9", "--hours", "0.0001", "--confirm", "1"]
+    assert main(["sweep", "--out", str(out), "--resume", *more]) == 0
+    assert "0.0001 hours are over, and 6 trials left" in capfd.readouterr().err
+    assert len(Run.open(str(out)).complete()) == 3
+    assert list((out / "confirm").glob("t000/t000-seed1/result.json"))
 
 
 def test_a_study_in_a_database_goes_on_there(folder, data, capfd):

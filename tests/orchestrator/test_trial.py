@@ -1,5 +1,7 @@
 """A trial's files, and that an interrupted one ends as if it had been left alone."""
 
+from unittest.mock import Mock
+
 import pandas as pd
 import pytest
 import torch
@@ -8,6 +10,7 @@ from toys import toy_data
 from orchestrator.checkpoint import FILE, Checkpoints
 from orchestrator.config import resolve
 from orchestrator.errors import InputError
+from orchestrator.loop import Training, TrainingError
 from orchestrator.runs import Trial
 from orchestrator.trial import Assignment, load_model, run_trial
 
@@ -94,6 +97,25 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"config": "", "state": Harmful()}, tmp_path / FILE)
     with pytest.raises(InputError, match="damaged"):
         Checkpoints(tmp_path, resolve()).load()
+
+
+@pytest.mark.parametrize("where", ["__init__", "_step", "logits"])
+def test_memory_that_runs_out_is_one_line(monkeypatch, tmp_path, where):
+    monkeypatch.setattr(Training, where, lambda *_: torch.empty(2**60))
+    with pytest.raises(TrainingError, match=r"^out of memory on cpu .*name=cnn .*batch_size=16"):
+        run_trial(assign(tmp_path), toy_data())
+
+
+def test_memory_that_a_gpu_lacks_is_one_line_and_other_errors_stay(monkeypatch, tmp_path):
+    for error, expected in (
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate 2 GiB"), TrainingError),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError),
+    ):
+        monkeypatch.setattr(Training, "_step", Mock(side_effect=error))
+        with pytest.raises(RuntimeError) as caught:
+            run_trial(assign(tmp_path), toy_data())
+        assert type(caught.value) is expected
+        assert "\n" not in str(caught.value)
 
 
 def test_the_model_file_is_all_that_prediction_needs(whole):

@@ -1,0 +1,75 @@
+"""What a sweep finds on real faces, against the recipes and against random search.
+
+    python benchmarks/quality.py DATA OUT [--hours 0.5] [--space full] [--epochs 12] [--confirm 3]
+
+A sweep of so many hours; then random search that stops no trial, for as many epochs as it trained;
+then both confirm what they found on new seeds. What counts of each is the trial with the best mean
+fair metric on validation over those seeds, and its mean on test. Folders of an earlier call are
+gone on with, so that it can be interrupted.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from orchestrator.runs import Run
+
+METRICS = ("fair", "mean_accuracy", "gap", "acc_women", "acc_men", "worst_group")
+MANY = "1000"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--hours", default="0.5")
+    parser.add_argument("--space", default="full")
+    parser.add_argument("--objective", default="fair")
+    parser.add_argument("--epochs", default="12")
+    parser.add_argument("--confirm", default="3")
+    arguments = parser.parse_args()
+    words = ["--data", arguments.data, "--space", arguments.space, "--trials", MANY]
+    words += ["--epochs", arguments.epochs, "--objective", arguments.objective]
+    ours, random = arguments.out / "sweep", arguments.out / "random"
+    sweep(ours, *words, "--hours", arguments.hours)
+    epochs = spent(ours)
+    budget = ["sweep.sampler=random", "sweep.halving=false", f"sweep.epoch_budget={epochs}"]
+    sweep(random, *words, "--set", *budget)
+    print("| search | trials, of them complete | epochs | best |", *(f" {m} |" for m in METRICS))
+    print("|---|---|---|---|" + "---|" * len(METRICS))
+    for name, out in {"fairfront": ours, "random": random}.items():
+        sweep(out, "--confirm", arguments.confirm)
+        run = Run.open(out)
+        confirmed = json.loads((out / "summary.json").read_text())["confirmed"]
+        trials = confirmed["trials"]
+        begin = f"| {name} | {len(list(run.ended()))}, {len(list(run.complete()))} | {spent(out)} |"
+        print(row(f"{begin} {confirmed['best']}", trials[confirmed["best"]]))
+        for trial in trials.values():
+            if trial["recipe"] in ("plain", "reference"):
+                print(row(f"| | | | {trial['recipe']}", trial))
+
+
+def sweep(out: Path, *words: str) -> None:
+    begun = [] if not (out / "config.yaml").exists() else ["--resume"]
+    command = [sys.executable, "-m", "orchestrator", "sweep", "--out", str(out), *words, *begun]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def spent(out: Path) -> int:
+    """Return the epochs that a search has trained, those of stopped trials among them."""
+    return sum(len(pd.read_csv(path)) for path in out.glob("trials/*/metrics.csv"))
+
+
+def row(begin: str, trial: dict) -> str:
+    cells = (
+        f"{trial['test'][name]['mean']:.4f} ± {trial['test'][name]['sd']:.4f}" for name in METRICS
+    )
+    return f"{begin} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
