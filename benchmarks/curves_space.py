@@ -21,4 +21,7 @@ POINTS: dict[str, dict[str, Any]] = {
 
 def suggest(trial: BaseTrial) -> dict[str, Any]:
     """Choose all of a trial's configuration but the data, the network and the epochs."""
-    return methods.suggest(trial) | gender_weight.suggest(trial) | recipe.of_any_length(trial)
+    overrides = methods.suggest(trial) | recipe.of_any_length(trial)
+    if methods.weights_act(overrides["method.name"]):
+        overrides |= gender_weight.suggest(trial)
+    return overrides

@@ -77,7 +77,9 @@ class GroupDRO(Method):
     Minimises ``sum_g q_g * loss_g``, where the q of a group grows with ``exp(step * loss_g)``: the
     groups that are served worst count most (Sagawa et al., Distributionally Robust Neural Networks
     for Group Shifts, ICLR 2020, algorithm 1). The loss of a group is the weighted mean over its
-    rows in the global batch; a group without any keeps its share and is left out.
+    rows in the global batch, so that weights by group do nothing here: q is what weighs groups, and
+    a group whose losses were scaled up would take all of it, however well it is served. A group
+    without rows keeps its share and is left out.
     """
 
     q: Tensor
@@ -92,11 +94,13 @@ class GroupDRO(Method):
         of = [(batch.genders == gender) & (batch.labels == label) for gender, label in STRATA]
         member = torch.stack(of).to(per_sample.dtype)
         sums = member @ (per_sample * batch.weights)
-        total, count = _over_workers(torch.stack([sums.detach(), member.sum(1)]))
-        mean = total / count.clamp(min=1)
+        weights = member @ batch.weights.to(per_sample.dtype)
+        total, weight = _over_workers(torch.stack([sums.detach(), weights]))
+        weight = torch.where(weight > 0, weight, 1)
+        mean = total / weight
         raised = self.q * torch.exp(self.config.step * mean)  # an absent group's mean is 0
         self.q.copy_(raised / raised.sum())
-        part: Tensor = (self.q.clone() / count.clamp(min=1) * sums).sum()
+        part: Tensor = (self.q.clone() / weight * sums).sum()
         return part
 
 

@@ -3,7 +3,8 @@
 `method` is what is minimised: the mean loss (erm), that of the worst-served gender and class (group
 DRO), or the mean loss with a penalty on the gap. The others are numbers that are off at 0, so that
 every sampler can tell how near two trials are. There is no alpha: weights by gender and class,
-whose exponent is tau, balance the classes too.
+whose exponent is tau, balance the classes too. Group DRO finds the weights of gender and class by
+itself, and has no tau.
 """
 
 from typing import Any
@@ -27,13 +28,18 @@ def suggest(trial: BaseTrial) -> dict[str, Any]:
     if overrides["method.name"] == "gap_penalty":
         overrides["method.penalty"] = trial.suggest_float("penalty", 0.1, 10.0, log=True)
     overrides["loss.smoothing"] = trial.suggest_float("smoothing", 0.0, 0.3)
-    return overrides | focal.gamma(trial) | strata_weights(trial)
+    return overrides | focal.gamma(trial) | strata_weights(trial, overrides["method.name"])
 
 
-def strata_weights(trial: BaseTrial) -> dict[str, Any]:
+def strata_weights(trial: BaseTrial, method: str = "erm") -> dict[str, Any]:
     """Weigh genders and classes by their size: tau 0 weighs all faces, 1 all four groups alike."""
     return {
         "balance.policy": "weights",
         "balance.over": "gender_class",
-        "balance.tau": trial.suggest_float("tau", 0.0, 1.0),
+        "balance.tau": trial.suggest_float("tau", 0.0, 1.0) if weights_act(method) else 0.0,
     }
+
+
+def weights_act(method: str) -> bool:
+    """Tell whether weights by gender or class do anything: group DRO has its own."""
+    return method != "group_dro"

@@ -50,12 +50,24 @@ def test_group_dro_is_its_algorithm():
     for seed in range(5):
         logit, label, gender, weight = rows(seed)
         value, _ = part(method, (logit, label, gender, weight))
-        loss = (focal(logit, label, LossConfig(gamma=1.0)) * weight).numpy()
-        means = np.array([loss[(gender == g) & (label == y)].mean() for g, y in STRATA])
+        loss = focal(logit, label, LossConfig(gamma=1.0)).numpy()
+        groups = [((gender == g) & (label == y)).numpy() for g, y in STRATA]
+        means = np.array([np.average(loss[one], weights=weight[one]) for one in groups])
         q = q * np.exp(0.5 * means)
         q /= q.sum()
         np.testing.assert_allclose(method.q, q)
         assert value == pytest.approx(q @ means)
+
+
+def test_weights_by_group_do_nothing_to_group_dro():
+    logit, label, gender, weight = rows()
+    by_group = (1 + 3 * label) * torch.where(gender == 1, 0.2, 5.0)
+    outcomes = []
+    for weights in (weight, weight * by_group):
+        method = make("group_dro", step=0.5)
+        outcomes.append((*part(method, (logit, label, gender, weights)), method.q))
+    for once, again in zip(*outcomes, strict=True):
+        torch.testing.assert_close(once, again)
 
 
 def test_group_dro_leaves_an_absent_group_its_share():

@@ -156,6 +156,7 @@ def test_methods_asks_only_for_what_acts():
         assert ("dro_step" in params) == ("method.step" in overrides)
         assert ("dro_step" in params) == (params["method"] == "group_dro")
         assert ("penalty" in params) == (params["method"] == "gap_penalty")
+        assert ("tau" in params) == (params["method"] != "group_dro")
         assert overrides["balance.over"] == "gender_class"
     assert seen == {"erm", "group_dro", "gap_penalty"}
 
@@ -166,7 +167,9 @@ def test_full_is_the_sum_of_its_parts_on_cnns_of_equal_length():
     expected -= {"network", "lr_backbone", "epochs"}
     asked = {name for params, _ in drawn("full", 60) for name in params}
     assert asked == expected
-    assert all(overrides["model.name"] == "cnn" for _, overrides in drawn("full", 20))
+    for params, overrides in drawn("full", 20):
+        assert overrides["model.name"] == "cnn"
+        assert ("women_men_ratio" in params) == (params["method"] != "group_dro")
 
 
 def test_every_cnn_of_the_space_can_be_built():
