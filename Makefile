@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Those that need neither data, nor a run, nor another interpreter.
-BENCHMARKS := decoders prepare delivery training concurrency in_ray features overhead kill_drill
+BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint bench clean

@@ -25,6 +25,9 @@ ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(2**26),
+    # Ray runs a training in a thread, and threads beside the first have arenas of their own, which
+    # hold no block of more than 64 MiB: those would come from the system every time all the same.
+    "MALLOC_ARENA_MAX": "1",
 }
 TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
 """How long a stopped trial may take to leave its actor to the next; Ray's 2 s fail that one on a
