@@ -1,9 +1,10 @@
 """What a sweep finds on real faces, against the recipes and against random search.
 
     python benchmarks/quality.py DATA OUT [--hours 0.5] [--space full] [--epochs 12] [--confirm 3]
+                                 [--random RUN]
 
-A sweep of so many hours; then random search that stops no trial, for as many epochs as it trained;
-then both confirm what they found on new seeds. What counts of each is the trial with the best mean
+A sweep of so many hours; then random search that stops no trial, for as many epochs as it trained,
+or one that was run before; then both confirm what they found on new seeds. What counts of each is the trial with the best mean
 fair metric on validation over those seeds, and its mean on test. Folders of an earlier call are
 gone on with, so that it can be interrupted.
 """
@@ -31,14 +32,16 @@ def main() -> None:
     parser.add_argument("--objective", default="fair")
     parser.add_argument("--epochs", default="12")
     parser.add_argument("--confirm", default="3")
+    parser.add_argument("--random", type=Path, help="a run of random search on the same data")
     arguments = parser.parse_args()
     words = ["--data", arguments.data, "--space", arguments.space, "--trials", MANY]
     words += ["--epochs", arguments.epochs, "--objective", arguments.objective]
-    ours, random = arguments.out / "sweep", arguments.out / "random"
+    ours, random = arguments.out / "sweep", arguments.random or arguments.out / "random"
     sweep(ours, *words, "--hours", arguments.hours)
     epochs = spent(ours)
     budget = ["sweep.sampler=random", "sweep.halving=false", f"sweep.epoch_budget={epochs}"]
-    sweep(random, *words, "--set", *budget)
+    if not arguments.random:
+        sweep(random, *words, "--set", *budget)
     print("| search | trials, of them complete | epochs | best |", *(f" {m} |" for m in METRICS))
     print("|---|---|---|---|" + "---|" * len(METRICS))
     for name, out in {"fairfront": ours, "random": random}.items():
