@@ -4,9 +4,9 @@
                                  [--random RUN]
 
 A sweep of so many hours; then random search that stops no trial, for as many epochs as it trained,
-or one that was run before; then both confirm what they found on new seeds. What counts of each is the trial with the best mean
-fair metric on validation over those seeds, and its mean on test. Folders of an earlier call are
-gone on with, so that it can be interrupted.
+or one that was run before; then both confirm what they found on new seeds. What counts of each is
+the trial with the best mean fair metric on validation over those seeds, and its mean on test.
+Folders of an earlier call are gone on with, so that it can be interrupted.
 """
 
 import argparse

@@ -58,7 +58,8 @@ class TrainConfig(Strict):
     clip_norm: float | None = Field(default=None, gt=0)
     """Scale a gradient of a larger norm down to this; null: never."""
     ema: float | None = Field(default=None, gt=0, lt=1)
-    """Judge and keep an exponential moving average of the weights, of this decay a step."""
+    """Judge and keep an exponential moving average of the weights, of this decay a step, and of
+    less in the first steps; null: none."""
     monitor: Monitor = "fair"
     """What early stopping and the kept epoch are judged by, on validation data."""
     patience: int | None = Field(default=None, ge=1)

@@ -6,8 +6,9 @@ score after so many epochs, short ones have the advantage of a learning rate tha
 further: leave that out (``--set sweep.halving=false``) when long training is what you want to know
 about.
 
-`ema` 0 is none; the others average weights over about 100 and 500 steps. An epoch has 47 steps
-where 6,000 faces come in batches of 128, and 3,600 where 115,000 come in batches of 32.
+`ema` 0 is none; the others average weights over about 100 and 500 steps, and over no more than a
+tenth of those taken. An epoch has 47 steps where 6,000 faces come in batches of 128, and 3,600
+where 115,000 come in batches of 32.
 """
 
 from typing import Any

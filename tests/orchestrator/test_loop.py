@@ -277,17 +277,20 @@ def test_the_last_layer_is_retrained_on_rows_kept_out_of_training():
 
 
 def test_a_moving_average_of_the_weights_is_what_is_kept():
-    training = start("train.ema=0.9", "train.keep=last", "train.batch_size=32")
-    averaged = None
+    """It begins as TensorFlow's with `num_updates`, and reaches its decay at the third update."""
+    training = start("train.ema=0.3", "train.keep=last", "train.batch_size=32")
+    averaged, decays = None, iter([2 / 11, 3 / 12, *[0.3] * 100])
     take = training._optimiser.step
 
     def step(loss):
         nonlocal averaged
         take(loss)
         now = [p.detach().clone() for p in training.model.parameters()]
-        averaged = now if averaged is None else [
-            0.9 * old + 0.1 * new for old, new in zip(averaged, now, strict=True)
-        ]  # fmt: skip
+        if averaged is None:
+            averaged = now
+            return
+        decay = next(decays)
+        averaged = [decay * old + (1 - decay) * new for old, new in zip(averaged, now, strict=True)]
 
     training._optimiser.step = step
     list(training)
