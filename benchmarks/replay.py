@@ -1,7 +1,7 @@
 """Multi-objective halving against other searches, on learning curves recorded once.
 
-    python benchmarks/replay.py [--curves benchmarks/curves.csv] [--space full] [--trials N ...]
-                                [--grace G] [--eta E] [--seeds 20] [--syne-python PYTHON]
+    python benchmarks/replay.py [--curves FILE] [--space SPACE] [--trials N ...] [--grace G]
+                                [--eta E] [--seeds 20] [--syne-python PYTHON]
 
 The table of curves has a row an epoch of every recorded trial: ``trial``, ``epoch``, its parameters
 as ``param.NAME``, and ``mean_accuracy``, ``gap`` and ``fair`` on validation data of the epoch that
@@ -36,8 +36,11 @@ CONCURRENT = 2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--curves", type=Path, default=Path(__file__).parent / "curves.csv")
-    parser.add_argument("--space", default="full", help="what the recorded trials were drawn from")
+    here = Path(__file__).parent
+    parser.add_argument("--curves", type=Path, default=here / "curves.csv")
+    parser.add_argument(
+        "--space", default=str(here / "curves_space.py"), help="what the trials were drawn from"
+    )
     parser.add_argument("--trials", type=int, nargs="+", help="each method may spend their epochs")
     parser.add_argument("--grace", type=int, help="by default as in a sweep")
     parser.add_argument("--eta", type=float, help="by default as in a sweep")
