@@ -83,7 +83,9 @@ class Progress(Strict):
     updated: float
     """When the run last showed that it lives."""
     seconds_before: float = 0.0
-    """What earlier sessions of a resumed run took."""
+    """What earlier sessions of a resumed run took, a search before its confirmation among them."""
+    share_before: float = 0.0
+    """`share_done` as this session began."""
     ended: tuple[EndedTrial, ...] = ()
     """In the order of ending."""
     running: tuple[RunningTrial, ...] = ()
@@ -135,9 +137,10 @@ class Progress(Strict):
         return done / (done + left)
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate the time left from the epochs finished; None before the first."""
+        """Estimate the time left from this session's epochs; None before the first."""
         share = self.share_done()
-        return self.seconds(now) * (1 - share) / share if share else None
+        done = share - self.share_before
+        return (now - self.started) * (1 - share) / done if done > 0 else None
 
     def with_running(self, trial: RunningTrial) -> "Progress":
         """Return this progress with a running trial added, or replaced by its newer state."""
@@ -166,7 +169,7 @@ def begin(
     """
     before = read(run)
     ended = run.ended() if trials is None else [trial for trial in trials if trial.has_ended]
-    return Progress(
+    begun = Progress(
         command=command,
         trials_total=trials_total,
         epochs=epochs,
@@ -175,6 +178,7 @@ def begin(
         seconds_before=before.seconds() if before else 0.0,
         ended=tuple(EndedTrial.of(trial) for trial in ended),
     )
+    return begun.model_copy(update={"share_before": begun.share_done()})
 
 
 def read(run: Run) -> Progress | None:

@@ -127,6 +127,21 @@ def test_a_resumed_run_begins_with_what_it_has(tmp_path):
     assert again.seconds(now=510.0) == 70
 
 
+def test_the_time_left_counts_what_this_session_does(tmp_path):
+    """Not what was done before it, and none of the time that a search took before confirming."""
+    run = make_run(tmp_path / "run", SWEEP[:2], rows=300)
+    searched = begin(run, "sweep", 2, 10, now=0.0).model_copy(update={"updated": 9999.0})
+    (run.path / "progress.json").write_text(searched.model_dump_json())
+    for total, trials in ((10, []), (12, None)):
+        state = begin(run, "confirm", total, 10, now=500.0, trials=trials)
+        assert state.seconds_left(now=510.0) is None
+        before = state.share_done()
+        state = state.with_ended(ended("t009"))
+        expected = 10 * (1 - state.share_done()) / (state.share_done() - before)
+        assert state.seconds_left(now=510.0) == pytest.approx(expected)
+        assert state.seconds_left(now=510.0) < 200
+
+
 def test_a_progress_file_that_makes_no_sense_is_one_line(tmp_path):
     run = make_run(tmp_path / "run", [])
     (run.path / "progress.json").write_text('{"state": "asleep"}')
