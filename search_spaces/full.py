@@ -27,7 +27,12 @@ POINTS: dict[str, dict[str, Any]] = {
 
 def suggest(trial: BaseTrial) -> dict[str, Any]:
     """Choose all of a trial's configuration but the data and the epochs."""
-    overrides = methods.suggest(trial) | recipe.of_any_length(trial) | architecture.cnn(trial)
+    return but_for_network(trial) | architecture.cnn(trial)
+
+
+def but_for_network(trial: BaseTrial) -> dict[str, Any]:
+    """Choose the same without the network, but for its dropout."""
+    overrides = methods.suggest(trial) | recipe.of_any_length(trial)
     if methods.weights_act(overrides["method.name"]):
         overrides |= gender_weight.suggest(trial)
     return overrides

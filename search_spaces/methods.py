@@ -17,6 +17,12 @@ POINTS: dict[str, dict[str, Any]] = {
     "plain": {"method": "erm", "gamma": 0.0, "tau": 0.0, "smoothing": 0.0}
 }
 
+UNWEIGHTED: dict[str, Any] = {
+    "balance.policy": "weights",
+    "balance.over": "gender_class",
+    "balance.tau": 0.0,
+}
+
 
 def suggest(trial: BaseTrial) -> dict[str, Any]:
     """Choose the objective, the loss and the weights; what one objective has, only there."""
@@ -28,16 +34,16 @@ def suggest(trial: BaseTrial) -> dict[str, Any]:
     if overrides["method.name"] == "gap_penalty":
         overrides["method.penalty"] = trial.suggest_float("penalty", 0.1, 10.0, log=True)
     overrides["loss.smoothing"] = trial.suggest_float("smoothing", 0.0, 0.3)
-    return overrides | focal.gamma(trial) | strata_weights(trial, overrides["method.name"])
+    return (
+        overrides
+        | focal.gamma(trial)
+        | (strata_weights(trial) if weights_act(overrides["method.name"]) else UNWEIGHTED)
+    )
 
 
-def strata_weights(trial: BaseTrial, method: str = "erm") -> dict[str, Any]:
+def strata_weights(trial: BaseTrial) -> dict[str, Any]:
     """Weigh genders and classes by their size: tau 0 weighs all faces, 1 all four groups alike."""
-    return {
-        "balance.policy": "weights",
-        "balance.over": "gender_class",
-        "balance.tau": trial.suggest_float("tau", 0.0, 1.0) if weights_act(method) else 0.0,
-    }
+    return UNWEIGHTED | {"balance.tau": trial.suggest_float("tau", 0.0, 1.0)}
 
 
 def weights_act(method: str) -> bool:
