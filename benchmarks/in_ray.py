@@ -1,10 +1,11 @@
-"""What Ray costs the training loop: in a Tune actor and in Ray Train, against the bare loop.
+"""What Ray costs the training loop: in a Tune actor, in `train`, and in Ray Train.
 
     python benchmarks/in_ray.py [DATA] [--rounds 3] [--epochs 5] [--batch 32]
 
-Each round trains the same trial three ways, one after the other, with all cores: the bare loop on
-arrays in memory, `fairfront sweep` with one trial at a time, and `fairfront train` with one worker.
-What is compared is a trial's images/s, the median over its epochs without the first.
+Each round trains the same trial four ways, one after the other, with all cores: the bare loop on
+arrays in memory, `fairfront sweep` with one trial at a time, `fairfront train` with one worker, and
+the same in Ray Train, as it trains several. What is compared is a trial's images/s, the median over
+its epochs without the first.
 """
 
 import argparse
@@ -33,6 +34,19 @@ for epoch in Training(config, model, data["train"], data["val"]):
     print(epoch.images_per_second)
 """
 
+FAIRFRONT = """
+import sys
+from orchestrator.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+IN_RAY_TRAIN = """
+import sys
+from orchestrator import alone, trainer
+from orchestrator.cli import main
+alone.train_alone = trainer.train_on_workers
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -42,16 +56,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
     settings = [f"train.epochs={arguments.epochs}", f"train.batch_size={arguments.batch}"]
-    ratios: dict[str, list[float]] = {"tune": [], "train": []}
+    ratios: dict[str, list[float]] = {"in a Tune actor": [], "in train": [], "in Ray Train": []}
     with tempfile.TemporaryDirectory() as folder:
         data = arguments.data or prepared(folder)
-        print("| round | bare loop | in a Tune actor | in Ray Train, one worker |")
-        print("|---|---|---|---|")
+        print("| round | bare loop | in a Tune actor | `train` | Ray Train, one worker |")
+        print("|---|---|---|---|---|")
         for number in range(arguments.rounds):
             bare = bare_loop(data, settings)
             rates = {
-                "tune": in_tune(data, f"{folder}/tune{number}", settings),
-                "train": in_train(data, f"{folder}/train{number}", settings),
+                "in a Tune actor": in_tune(data, f"{folder}/tune{number}", settings),
+                "in train": in_train(data, f"{folder}/train{number}", settings),
+                "in Ray Train": in_train(data, f"{folder}/ray{number}", settings, IN_RAY_TRAIN),
             }
             for way, rate in rates.items():
                 ratios[way].append(rate / bare)
@@ -80,9 +95,9 @@ def in_tune(data: str, out: str, settings: list[str]) -> float:
     return rate_of(Path(out, "trials", "t000"))
 
 
-def in_train(data: str, out: str, settings: list[str]) -> float:
+def in_train(data: str, out: str, settings: list[str], code: str = FAIRFRONT) -> float:
     words = ["--data", data, "--out", out, "--recipe", "plain"]
-    fairfront("train", *words, "--set", *settings)
+    fairfront("train", *words, "--set", *settings, code=code)
     return rate_of(Path(out, "trials", "plain"))
 
 
@@ -90,8 +105,8 @@ def rate_of(trial: Path) -> float:
     return float(Trial(trial).metrics["images_per_second"][1:].median())
 
 
-def fairfront(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "orchestrator", *words], check=True, capture_output=True)
+def fairfront(*words: str, code: str = FAIRFRONT) -> None:
+    subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
 
 
 if __name__ == "__main__":

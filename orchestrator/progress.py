@@ -86,6 +86,8 @@ class Progress(Strict):
     """What earlier sessions of a resumed run took, a search before its confirmation among them."""
     share_before: float = 0.0
     """`share_done` as this session began."""
+    seconds_limit: float | None = None
+    """What all sessions of a search may take together; None: as long as its trials do."""
     ended: tuple[EndedTrial, ...] = ()
     """In the order of ending."""
     running: tuple[RunningTrial, ...] = ()
@@ -137,10 +139,18 @@ class Progress(Strict):
         return done / (done + left)
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate the time left from this session's epochs; None before the first."""
+        """Estimate the time left from this session's epochs, or from the limit, which is known.
+
+        None before the first epoch of a run without a limit.
+        """
         share = self.share_done()
         done = share - self.share_before
-        return (now - self.started) * (1 - share) / done if done > 0 else None
+        left = []
+        if done > 0:
+            left.append((now - self.started) * (1 - share) / done)
+        if self.seconds_limit is not None:
+            left.append(max(0.0, self.seconds_limit - self.seconds(now)))
+        return min(left, default=None)
 
     def with_running(self, trial: RunningTrial) -> "Progress":
         """Return this progress with a running trial added, or replaced by its newer state."""
@@ -162,6 +172,7 @@ def begin(
     now: float,
     *,
     trials: Sequence[Trial] | None = None,
+    seconds_limit: float | None = None,
 ) -> Progress:
     """Start the progress of a run from what its directory holds: nothing, unless it is resumed.
 
@@ -177,6 +188,7 @@ def begin(
         updated=now,
         seconds_before=before.seconds() if before else 0.0,
         ended=tuple(EndedTrial.of(trial) for trial in ended),
+        seconds_limit=seconds_limit,
     )
     return begun.model_copy(update={"share_before": begun.share_done()})
 

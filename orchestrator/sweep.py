@@ -5,10 +5,9 @@ several workers starts a `TorchTrainer` (docs/decisions.md has the measured reas
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import ray
 import torch
 from ray import tune
 from ray.exceptions import RayError
@@ -16,7 +15,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
 
+from orchestrator import devices
 from orchestrator.config import Config
+from orchestrator.devices import Node
 from orchestrator.display import Display
 from orchestrator.halving import Halving, Rungs, restore
 from orchestrator.progress import EndedTrial, RunningTrial, Score
@@ -84,7 +85,7 @@ def _run(
     **more: Any,
 ) -> None:
     """Have Tune run trials; `more` goes into its configuration."""
-    resources, concurrent = plan(config, ray.cluster_resources())
+    resources, concurrent = plan(config, devices.nodes())
     # The trial writes its own metrics and events; Tune's would repeat them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     tune.Tuner(
@@ -109,23 +110,21 @@ def _run(
     ).fit()
 
 
-def plan(config: Config, cluster: Mapping[str, float]) -> tuple[dict[str, float], int]:
+def plan(config: Config, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
     """Choose what a trial reserves and how many run at a time.
 
     One trial a GPU; on CPUs one a core, since two trials of one thread train 1.14 times as many
     images as one of two (benchmarks/concurrency.py), but few enough for the search to learn.
     """
-    cpus, gpus = int(cluster.get("CPU", 1)), int(cluster.get("GPU", 0))
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     wanted = config.sweep.concurrent
     if config.workers > 1:  # the workers reserve devices themselves; their trial must take none
         concurrent = wanted or max(1, (gpus or cpus) // config.workers)
         return {"memory": 1}, concurrent  # Tune wants something to be reserved
-    if gpus:
-        concurrent = wanted or gpus
-        share_of_gpu = min(1.0, gpus / concurrent)
-        return {"CPU": max(1, cpus // concurrent), "GPU": share_of_gpu}, concurrent
-    concurrent = min(wanted or MOST_CPU_TRIALS, cpus)
-    return {"CPU": cpus // concurrent}, concurrent
+    concurrent = wanted or gpus or MOST_CPU_TRIALS
+    if not gpus:
+        concurrent = max(1, min(concurrent, cpus))
+    return devices.share(nodes, concurrent), concurrent
 
 
 class _Follower(tune.Callback):

@@ -89,7 +89,12 @@ class Sweep:
     def _search(self, shared: Shared, terminal: TextIO) -> Outcome:
         sweep = self.config.sweep
         begun = progress.begin(
-            self.run, "sweep", sweep.trials, self.config.train.epochs, time.time()
+            self.run,
+            "sweep",
+            sweep.trials,
+            self.config.train.epochs,
+            time.time(),
+            seconds_limit=None if sweep.hours is None else sweep.hours * 3600,
         )
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
         with Display(self.run, terminal, begun) as display:

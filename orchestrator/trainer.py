@@ -1,4 +1,4 @@
-"""Ray Train around the training loop: one or several workers on one trial."""
+"""Ray Train around the training loop: several workers on one trial."""
 
 import signal
 import threading
@@ -22,6 +22,7 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 from typing_extensions import override
 
+from orchestrator import devices
 from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.data import DataConfig, Placement, Residence, load, place_pixels
@@ -115,14 +116,12 @@ def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:
 
 def check_workers(config: Config) -> None:
     """Raise `InputError` when the cluster has too few devices: Ray would wait for more for ever."""
-    cluster = ray.cluster_resources()
-    devices = int(cluster.get("GPU", 0)) or int(cluster.get("CPU", 1))
+    nodes = devices.nodes()
+    most = sum(node.gpus for node in nodes) or sum(node.cpus for node in nodes)
     fewest = config.min_workers or config.workers
-    if fewest > devices:
+    if fewest > most:
         asked = config.workers if config.min_workers is None else f"{fewest}-{config.workers}"
-        raise InputError(
-            f"--workers {asked}: the cluster has {devices} devices; give that or fewer"
-        )
+        raise InputError(f"--workers {asked}: the cluster has {most} devices; give that or fewer")
 
 
 def train_on_workers(
@@ -155,11 +154,12 @@ def train_on_workers(
     """
     trial = assignment.trial
     hooks: list[Any] = [*callbacks, StopAtOwnFault()]
-    cpus = _cpus_per_worker(assignment.config)
+    scaling = _scaling(assignment.config, devices.nodes())
+    reserved: Any = scaling.resources_per_worker
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={**assignment.pack(), "shared": shared, "cpus": cpus},
-        scaling_config=_scaling(assignment.config, cpus),
+        train_loop_config={**assignment.pack(), "shared": shared, "cpus": int(reserved["CPU"])},
+        scaling_config=scaling,
         run_config=RunConfig(
             # Ray Train would silently restore a run of the same name.
             name=f"{trial.id}-{uuid.uuid4().hex[:8]}",
@@ -172,7 +172,7 @@ def train_on_workers(
         with _ctrl_c():
             trainer.fit()
     except (TrainingFailedError, RayError) as error:
-        raise own_fault(error) or TrainingError(reason_of_loss(error, assignment.config)) from error
+        raise own_fault(error) or TrainingError(_reason(error, assignment.config)) from error
 
 
 class StopAtOwnFault(UserCallback):
@@ -192,25 +192,29 @@ def own_fault(error: Exception) -> Exception | None:
     return cause if isinstance(cause, OWN_FAULTS) else None
 
 
-def reason_of_loss(error: Exception, config: Config) -> str:
-    """Say in a line why Ray Train gave up.
-
-    Parameters
-    ----------
-    error
-        What `TorchTrainer.fit` raised.
-    config
-        The trial's.
-    """
+def _reason(error: Exception, config: Config) -> str:
+    """Say in a line why Ray Train gave up."""
     failures = [
         getattr(failure, "health_check_failure", failure)  # what Ray Train has wrapped
         for failure in getattr(error, "worker_failures", {}).values()
     ]
     # The others fail as well when one is lost, for want of its answers: that explains nothing.
-    lost = [failure for failure in failures if isinstance(failure, RayError)]
-    if not lost:
-        cause = next(iter(failures), getattr(error, "controller_failure", error))
-        return f"{type(cause).__name__}: {one_line(cause)}"[:MOST_OF_REASON]
+    if lost := [failure for failure in failures if isinstance(failure, RayError)]:
+        return reason_of_loss(lost, config)
+    cause = next(iter(failures), getattr(error, "controller_failure", error))
+    return f"{type(cause).__name__}: {one_line(cause)}"[:MOST_OF_REASON]
+
+
+def reason_of_loss(lost: Sequence[RayError], config: Config) -> str:
+    """Say in a line why a training ended whose workers were lost.
+
+    Parameters
+    ----------
+    lost
+        What Ray says of each that was.
+    config
+        The trial's.
+    """
     out_of_memory = any(
         isinstance(failure, OutOfMemoryError) or "low on memory" in str(failure) for failure in lost
     )
@@ -223,24 +227,22 @@ def reason_of_loss(error: Exception, config: Config) -> str:
     )
 
 
-def _cpus_per_worker(config: Config) -> int:
-    cluster = ray.cluster_resources()
-    return 1 if _on_gpus(config) else max(1, int(cluster.get("CPU", 1)) // config.workers)
-
-
-def _on_gpus(config: Config) -> bool:
-    gpus: float = ray.cluster_resources().get("GPU", 0)
-    return gpus >= (config.min_workers or config.workers)
-
-
-def _scaling(config: Config, cpus: int) -> ScalingConfig:
+def _scaling(config: Config, nodes: Sequence[devices.Node]) -> ScalingConfig:
+    """Put a worker on each GPU if there are enough, or else divide the CPUs."""
+    gpus = sum(node.gpus for node in nodes)
+    on_gpus = gpus >= (config.min_workers or config.workers)
+    at_once = config.workers
+    if on_gpus:
+        at_once = min(config.workers, gpus)  # of an elastic run; no two of them share one
+    else:
+        nodes = [devices.Node(node.cpus, 0) for node in nodes]
     workers: Any = config.workers
     if config.min_workers is not None:
         workers = (config.min_workers, config.workers)
     return ScalingConfig(
         num_workers=workers,
-        use_gpu=_on_gpus(config),
-        resources_per_worker={"CPU": cpus},
+        use_gpu=on_gpus,
+        resources_per_worker={"CPU": devices.share(nodes, at_once)["CPU"]},
     )
 
 

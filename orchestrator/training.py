@@ -43,7 +43,7 @@ def train(arguments: argparse.Namespace) -> int:
             return finish(run)
         run.record(config, about(store))
         try:
-            with _unless_refused(run), in_ray(run, workers=2) as terminal:
+            with _unless_refused(run), in_ray(run, config.workers) as terminal:
                 check_workers(config)
                 _train(run, Assignment(run.trial(config.recipe), config, {}), store, terminal)
         except KeyboardInterrupt:
@@ -111,6 +111,7 @@ def in_ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
 def _train(run: Run, assignment: "Assignment", store: "Store", terminal: TextIO) -> None:
     """Train the run's one trial; `TrainingError` where that fails, once it is written down."""
     from orchestrator import progress
+    from orchestrator.alone import train_alone
     from orchestrator.display import Display
     from orchestrator.following import following
     from orchestrator.trainer import train_on_workers
@@ -125,7 +126,8 @@ def _train(run: Run, assignment: "Assignment", store: "Store", terminal: TextIO)
         failure = None
         with following(assignment, display):
             try:
-                train_on_workers(assignment, shared.splits)
+                train = train_on_workers if config.workers > 1 else train_alone
+                train(assignment, shared.splits)
             except TrainingError as error:
                 write_failure(assignment, str(error))
                 failure = error

@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.cli import main
 from orchestrator.config import resolve
+from orchestrator.devices import Node
 from orchestrator.runs import Run
 from orchestrator.store import Store
 from orchestrator.sweep import plan
@@ -246,10 +247,10 @@ def test_a_sweep_of_two_workers_a_trial(folder, data, capfd):
 
 def test_trials_share_the_machine():
     alone = resolve(settings=["sweep.concurrent=1"])
-    assert plan(alone, {"CPU": 8}) == ({"CPU": 8}, 1)
-    assert plan(resolve(), {"CPU": 2}) == ({"CPU": 1}, 2)
-    assert plan(resolve(), {"CPU": 32}) == ({"CPU": 8}, 4)
-    assert plan(resolve(), {"CPU": 32, "GPU": 4}) == ({"CPU": 8, "GPU": 1.0}, 4)
+    assert plan(alone, [Node(8, 0)]) == ({"CPU": 8}, 1)
+    assert plan(resolve(), [Node(2, 0)]) == ({"CPU": 1}, 2)
+    assert plan(resolve(), [Node(32, 0)]) == ({"CPU": 8}, 4)
+    assert plan(resolve(), [Node(32, 4)]) == ({"CPU": 8, "GPU": 1.0}, 4)
     shared = resolve(settings=["sweep.concurrent=8"])
-    assert plan(shared, {"CPU": 32, "GPU": 4}) == ({"CPU": 4, "GPU": 0.5}, 8)
-    assert plan(resolve(settings=["workers=2"]), {"CPU": 4}) == ({"memory": 1}, 2)
+    assert plan(shared, [Node(32, 4)]) == ({"CPU": 4, "GPU": 0.5}, 8)
+    assert plan(resolve(settings=["workers=2"]), [Node(4, 0)]) == ({"memory": 1}, 2)

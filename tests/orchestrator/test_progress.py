@@ -74,6 +74,17 @@ def test_time_left_is_estimated_from_epochs():
     assert progress().seconds_left(STARTED + 100) is None
 
 
+def test_time_left_is_no_more_than_the_hours_allow():
+    begun = progress(*(ended(f"t00{n}") for n in range(5)), total=10)
+    limited = begun.model_copy(update={"seconds_before": 30.0, "seconds_limit": 150.0})
+    assert limited.seconds_left(STARTED + 100) == pytest.approx(150 - 130)
+    assert limited.seconds_left(STARTED + 200) == 0
+    roomy = begun.model_copy(update={"seconds_limit": 1e4})
+    assert roomy.seconds_left(STARTED + 100) == pytest.approx(100)
+    waiting = progress().model_copy(update={"seconds_limit": 150.0})
+    assert waiting.seconds_left(STARTED + 100) == 50
+
+
 def test_time_left_expects_trials_that_stop_early_to_go_on_doing_so():
     early = progress(*(ended(f"t00{n}", epochs=2) for n in range(5)), total=10)
     full_length = 5 * 10 / (5 * 2) * 100

@@ -61,12 +61,16 @@ def wait_for(condition, process=None):
         time.sleep(0.005)
 
 
-def kill_worker(trial, then=lambda: None):
+PROCESS = {1: "OneWorker", 2: "RayTrainWorker"}
+"""What a worker is called, by how many there are."""
+
+
+def kill_worker(trial, workers, then=lambda: None):
     """Kill a worker of the trial, from a thread, as soon as there is a checkpoint."""
 
     def kill():
         wait_for(lambda: trial.starts)
-        victim = ours("RayTrainWorker")[-1]  # to look for it takes about as long as an epoch
+        victim = ours(PROCESS[workers])[-1]  # to look for it takes about as long as an epoch
         wait_for((trial.path / FILE).exists)
         victim.kill()
         then()
@@ -89,16 +93,19 @@ def assert_the_same(trial, whole, epochs=4):
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_worker_that_is_killed_is_replaced_and_the_model_is_the_same(data, tmp_path, capfd):
-    assert main([*words(data, tmp_path / "whole"), "--workers", "2"]) == 0
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_killed_is_replaced_and_the_model_is_the_same(
+    data, tmp_path, capfd, workers
+):
+    assert main([*words(data, tmp_path / "whole"), "--workers", str(workers)]) == 0
     capfd.readouterr()
     trial, killed = Run(tmp_path / "killed").trial("default"), []
 
     def note():
         killed.append(rows_of(trial))
 
-    killer = kill_worker(trial, then=note)
-    assert main([*words(data, tmp_path / "killed"), "--workers", "2"]) == 0
+    killer = kill_worker(trial, workers, then=note)
+    assert main([*words(data, tmp_path / "killed"), "--workers", str(workers)]) == 0
     killer.join()
     assert killed == [1]  # in the second epoch
     out = capfd.readouterr().out
@@ -111,7 +118,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_model_is_the_same(data, tmp
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_workers_that_die_too_often_end_the_training_in_one_line(data, tmp_path, capfd):
     trial = Run(tmp_path / "run").trial("default")
-    killer = kill_worker(trial)
+    killer = kill_worker(trial, workers=1)
     assert main(words(data, tmp_path / "run", "train.max_failures=0")) == 1
     killer.join()
     said = capfd.readouterr().err
