@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 
 from packaging.requirements import Requirement
 
+from orchestrator import machine
 from orchestrator.errors import InputError
 
 State = Literal["ok", "warn", "fail"]
@@ -90,7 +91,7 @@ def check_device() -> Iterator[Check]:
 
 def check_memory() -> Iterator[Check]:
     """Compare memory and shared memory with what Ray will ask for."""
-    cores, memory = _cores(), _memory()
+    cores, memory = machine.cores(), machine.memory()
     few = "; two trials at a time want 2 cores" if cores < 2 else ""
     yield Check("warn" if few else "ok", f"{cores} cores, {memory / GIB:.1f} GiB memory{few}")
     shared = Path("/dev/shm")
@@ -141,22 +142,6 @@ def check_cluster() -> Iterator[Check]:
         yield Check("fail", str(error))
     except (OSError, ValueError) as error:
         yield Check("fail", f"RAY_ADDRESS {address}: no cluster answers ({error}); unset it")
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS has none
-        return os.cpu_count() or 1
-
-
-def _memory() -> int:
-    """Return the bytes that this machine, or this container, may use."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no control group, or "max"
-        return total
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (

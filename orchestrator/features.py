@@ -12,6 +12,7 @@ was killed goes on where it was, and files that do not fit are made anew.
 
 import hashlib
 import os
+import random
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -25,10 +26,12 @@ import torch
 from numpy.typing import NDArray
 
 import models
+from orchestrator import machine
 from orchestrator.arrays import Arrays
 from orchestrator.data import SHARE_OF_MEMORY
 from orchestrator.errors import InputError, ReadingError
 from orchestrator.files import Anywhere, is_local, reason_of, source_of
+from orchestrator.inference import pick_device, uses_bf16
 from orchestrator.meta import Shard
 from orchestrator.splits import SPLITS
 from orchestrator.store import FINGERPRINT, Store
@@ -41,6 +44,8 @@ FOLDER = "features"
 KEY = b"fairfront.features"
 """The name, in a file's metadata, of the key that it belongs to."""
 PLAIN, MIRRORED = "plain", "mirrored"
+SHARE_OF_TRIAL = 0.1
+"""Of the machine's memory, for the features of one trial alone; those beside it have theirs."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +98,18 @@ class Features:
 
     def undone(self) -> list[tuple[str, Shard]]:
         """Return the files that are missing, cut short or of other data."""
-
-        def is_whole(piece: tuple[str, Shard]) -> bool:
-            try:
-                with self._opened(*piece):
-                    return True
-            except (FileNotFoundError, ValueError):
-                return False
-
         with ThreadPoolExecutor(16) as pool:  # over a network each check is a wait
             pieces = self.pieces()
-            return [
-                piece
-                for piece, whole in zip(pieces, pool.map(is_whole, pieces), strict=True)
-                if not whole
-            ]
+            checked = zip(pieces, pool.map(self.is_whole, pieces), strict=True)
+            return [piece for piece, whole in checked if not whole]
+
+    def is_whole(self, piece: tuple[str, Shard]) -> bool:
+        """Tell whether a file is there and belongs to these features; reads its footer only."""
+        try:
+            with self._opened(*piece):
+                return True
+        except (FileNotFoundError, ValueError):
+            return False
 
     def attach(self, data: Mapping[str, Arrays]) -> dict[str, Arrays]:
         """Read the features of whole splits, as `Store.load` or `Store.stream` gave them.
@@ -220,25 +222,75 @@ def cache(
     """
     if not models.caches_features(config.model):
         return None, ""
-    if _changes_pixels(config):
-        return None, _each_epoch(f"augment.{_changes_pixels(config)[0]} changes the pixels")
-    backbone = _backbone(config, store.meta.image_size)
-    features = _describe(backbone, config, store)
-    if features.gigabytes * 1e9 > SHARE_OF_MEMORY * shared_memory:
-        less = "; model.head=pooled takes less" if config.model.head == "flatten" else ""
-        sizes = f"{features.gigabytes:.2g} GB do not fit {shared_memory / 1e9:.2g} GB"
-        return None, _each_epoch(f"{sizes} of shared memory{less}")
-    try:
-        for folder in {features.folder(variant) for variant, _ in features.pieces()}:
-            folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, NotImplementedError) as error:
-        return None, _each_epoch(f"{store.path} cannot be written to ({reason_of(error)})")
+    prepared = _prepare(store, config, SHARE_OF_MEMORY, shared_memory)
+    if isinstance(prepared, str):
+        sentence = f"features: the frozen network runs anew in every epoch, since {prepared}"
+        return None, sentence
+    features, backbone = prepared
     if undone := features.undone():
         from orchestrator.extraction import extract
 
         with progress() as show:
             extract(features, undone, backbone, config.train.precision, show)
     return features, str(features)
+
+
+def cache_here(store: Store, config: "Config") -> Features | None:
+    """Make the features of a trial ready on disk, in this process, if it trains on any.
+
+    For the trials of a sweep that differ in their networks: the first of each makes them.
+
+    Parameters
+    ----------
+    store
+        The data set.
+    config
+        The trial's configuration.
+
+    Raises
+    ------
+    InputError
+        The network or its weights cannot be had, or the data are damaged.
+    OSError
+        The features cannot be written.
+    """
+    if basis(config) is None:
+        return None
+    prepared = _prepare(store, config, SHARE_OF_TRIAL, machine.memory())
+    if isinstance(prepared, str):
+        return None
+    from orchestrator.extraction import write_file
+
+    features, backbone = prepared
+    undone = features.undone()
+    random.SystemRandom().shuffle(undone)  # trials that begin together share the work
+    device = pick_device()
+    for variant, shard in undone:
+        if not features.is_whole((variant, shard)):
+            autocast = uses_bf16(config.train.precision, device)
+            write_file(features, variant, shard, backbone.to(device), autocast)
+    return features
+
+
+def _prepare(
+    store: Store, config: "Config", share: float, memory: float
+) -> "tuple[Features, BackboneNetwork] | str":
+    """Describe the features and make their folders, or say why they are not to be had."""
+    if changing := _changes_pixels(config):
+        return f"augment.{changing[0]} changes the pixels"
+    backbone = _backbone(config, store.meta.image_size)
+    features = _describe(backbone, config, store)
+    if features.gigabytes * 1e9 > share * memory:
+        less = "; model.head=pooled takes less" if config.model.head == "flatten" else ""
+        return (
+            f"{features.gigabytes:.2g} GB do not fit {memory / 1e9:.2g} GB of shared memory{less}"
+        )
+    try:
+        for folder in {features.folder(variant) for variant, _ in features.pieces()}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, NotImplementedError) as error:
+        return f"{store.path} cannot be written to ({reason_of(error)})"
+    return features, backbone
 
 
 def basis(config: "Config") -> tuple[object, ...] | None:
@@ -257,10 +309,6 @@ def basis(config: "Config") -> tuple[object, ...] | None:
 def _changes_pixels(config: "Config") -> list[str]:
     """Name the augmentations that features cannot stand in for."""
     return [name for name, value in config.augment if name != "flip" and value]
-
-
-def _each_epoch(reason: str) -> str:
-    return f"features: the frozen network runs anew in every epoch, since {reason}"
 
 
 def _backbone(config: "Config", image_size: int) -> "BackboneNetwork":

@@ -27,7 +27,7 @@ from orchestrator.arrays import Arrays
 from orchestrator.config import Config
 from orchestrator.data import DataConfig, Placement, Residence, load, place_pixels
 from orchestrator.errors import InputError
-from orchestrator.features import Features, basis
+from orchestrator.features import Features, basis, cache_here
 from orchestrator.files import one_line
 from orchestrator.loop import TrainingError
 from orchestrator.splits import Counts, count_strata
@@ -47,13 +47,27 @@ class Shared:
 
     references: "list[ray.ObjectRef[dict[str, Arrays]]]"
     """One; in a list, Ray passes it on without fetching what it refers to."""
+    store: Store
+    """Where they are from."""
     basis: tuple[object, ...] | None = None
     """Of the features in them, if there are any."""
 
     def get(self, config: Config) -> dict[str, Arrays]:
-        """Return the splits for a trial, whose network may not be that of the features."""
+        """Return the splits for a trial, whose network may not be that of the features.
+
+        A frozen one then has features of its own, which the first trial with it makes.
+
+        Raises
+        ------
+        InputError, OSError
+            They cannot be made.
+        """
+        ours = basis(config)
+        another = ours is not None and ours != self.basis and config.workers == 1
+        if another and (features := cache_here(self.store, config)):
+            return load(self.store, config.data, "stream", features)
         splits: dict[str, Arrays] = ray.get(self.references[0])
-        if self.basis is None or self.basis == basis(config):
+        if self.basis is None or self.basis == ours:
             return splits
         return {split: replace(arrays, features=None) for split, arrays in splits.items()}
 
@@ -94,7 +108,7 @@ def share(store: Store, config: Config, features: Features | None = None) -> Sha
     loading: Any = _load.remote(store, data, placement.residence, features)
     splits, counts = loading
     try:
-        shared = Shared([splits], basis(config) if features else None)
+        shared = Shared([splits], store, basis(config) if features else None)
         return SharedData(shared, placement, ray.get(counts))
     except RayTaskError as error:
         if isinstance(error.cause, InputError):

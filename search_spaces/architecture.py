@@ -7,9 +7,10 @@ trained from random weights and needs none. ``resnet50_reference`` is frozen und
 head: the whole map of features, and 512 hidden units. The others have a linear head on pooled
 features, and nothing of ResNet50 is unfrozen, or its last stage, or all.
 
-ResNet50 wants a GPU. A frozen one is fast where its features are kept, and they are for the network
-that the run's own configuration names: ``--set model.name=resnet50 model.head=pooled`` keeps them
-for ``resnet50_pooled``, as long as nothing but flips augments. `full` has the CNNs alone.
+ResNet50 wants a GPU. The first trial with a frozen one makes its features, and later ones train on
+them, as long as nothing but flips augments and a tenth of the memory holds them. With ``--set
+model.name=resnet50 model.head=pooled`` Ray Data makes those of `resnet50_pooled` on all devices
+before the sweep, and all trials share them. `full` has the CNNs alone.
 
 Images of fewer than 46 pixels a side are too small for four stages.
 """

@@ -61,8 +61,8 @@ def test_versions_are_held_against_the_ranges(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_little_shared_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_cores", lambda: 1)
-    monkeypatch.setattr(module, "_memory", lambda: 10 * module.GIB)
+    monkeypatch.setattr(module.machine, "cores", lambda: 1)
+    monkeypatch.setattr(module.machine, "memory", lambda: 10 * module.GIB)
     monkeypatch.setattr(Path, "is_dir", lambda _: True)
     for free, state in ((3, "ok"), (2, "warn")):
         usage = Usage(4 * module.GIB, 0, free * module.GIB)

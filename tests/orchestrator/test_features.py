@@ -263,18 +263,67 @@ def test_what_two_runs_must_share_to_share_features():
     assert basis(configured(named, "seed=1")) == basis(configured(named))
 
 
-@pytest.mark.usefixtures("written")
-def test_a_trial_of_another_network_gets_the_pixels(store, monkeypatch):
+@pytest.fixture
+def shared(store, written, monkeypatch):
+    """The data of a run with a frozen network."""
     config = configured()
     data = load(store, config.data, "stream", cached(store))
+    written.clear()
     monkeypatch.setattr(trainer.ray, "get", lambda reference: reference)
-    shared = trainer.Shared([data], basis(config))
-    for same in (config, configured("model.hidden=3")):
+    return trainer.Shared([data], store, basis(config))
+
+
+def test_a_trial_of_another_network_gets_the_pixels(shared):
+    data = shared.references[0]
+    for same in (configured(), configured("model.hidden=3")):
         assert shared.get(same)["train"].inputs is data["train"].features
-    for other in ("model.name=cnn", "model.unfreeze=last_stage", "seed=1", "augment.shift=1"):
+    for other in ("model.name=cnn", "model.unfreeze=last_stage", "augment.shift=1"):
         for split, arrays in shared.get(configured(other)).items():
             assert arrays.inputs is data[split].images
-    assert trainer.Shared([data]).get(configured("model.name=cnn")) is data
+    without = trainer.Shared([data], shared.store)
+    assert without.get(configured("model.name=cnn")) is data
+
+
+@pytest.mark.parametrize("settings", ["seed=1", "model.head=flatten", "model.name=resnet34"])
+def test_a_trial_of_another_frozen_network_makes_features_of_its_own(
+    shared, store, settings, monkeypatch
+):
+    config, made = configured(settings, "data.folds=4"), []
+
+    def writing(*arguments):
+        made.append(arguments[1:3])
+        write_file(*arguments)
+
+    monkeypatch.setattr("orchestrator.extraction.write_file", writing)
+    own = shared.get(config)
+    features = cached(store, settings, "data.folds=4")
+    assert sorted(made, key=repr) == sorted(features.pieces(), key=repr)
+    as_a_runs = load(store, config.data, "stream", features)
+    for split, arrays in as_a_runs.items():
+        np.testing.assert_array_equal(own[split].features, arrays.features)
+        assert own[split].filename.tolist() == arrays.filename.tolist()
+        assert own[split].inputs is own[split].features
+    made.clear()
+    assert len(shared.get(configured(settings, "data.folds=4", "train.lr=1"))["train"])
+    assert made == []  # the next trial finds them
+
+
+@pytest.mark.parametrize("what", ["memory", "workers", "folder"])
+def test_a_trial_whose_own_features_cannot_be_had_gets_the_pixels(
+    shared, store, written, monkeypatch, what
+):
+    settings = ["seed=1"]
+    if what == "memory":
+        monkeypatch.setattr(caching.machine, "memory", lambda: 1e5)
+    elif what == "workers":
+        settings.append("workers=2")
+    else:
+        folder = store.path / caching.FOLDER
+        folder.rename(store.path / "kept")
+        folder.write_text("in the way")
+    for split, arrays in shared.get(configured(*settings)).items():
+        assert arrays.inputs is shared.references[0][split].images
+    assert written == []
 
 
 def train(data, out, *settings):
