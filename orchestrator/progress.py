@@ -88,6 +88,8 @@ class Progress(Strict):
     """`share_done` as this session began."""
     seconds_limit: float | None = None
     """What all sessions of a search may take together; None: as long as its trials do."""
+    epochs_limit: int | None = None
+    """Epochs after which a search begins no more trials; None: it has its number of trials."""
     ended: tuple[EndedTrial, ...] = ()
     """In the order of ending."""
     running: tuple[RunningTrial, ...] = ()
@@ -132,11 +134,14 @@ class Progress(Strict):
         # one imagined trial of full length steadies the mean while few have ended.
         expected = (self.epochs + sum(counts)) / (1 + len(counts))
         waiting = max(0, self.trials_total - len(self.ended) - len(self.running))
-        left = waiting * expected + sum(
+        to_come = waiting * expected
+        left = sum(
             min(max(expected, trial.epoch + 1), trial.epochs) - trial.epoch + FINISHING
             for trial in self.running
         )
-        return done / (done + left)
+        if self.epochs_limit is not None:
+            to_come = min(to_come, max(0.0, self.epochs_limit - done - left))
+        return done / (done + left + to_come) if done else 0.0
 
     def seconds_left(self, now: float) -> float | None:
         """Estimate the time left from this session's epochs, or from the limit, which is known.
@@ -173,6 +178,7 @@ def begin(
     *,
     trials: Sequence[Trial] | None = None,
     seconds_limit: float | None = None,
+    epochs_limit: int | None = None,
 ) -> Progress:
     """Start the progress of a run from what its directory holds: nothing, unless it is resumed.
 
@@ -189,6 +195,7 @@ def begin(
         seconds_before=before.seconds() if before else 0.0,
         ended=tuple(EndedTrial.of(trial) for trial in ended),
         seconds_limit=seconds_limit,
+        epochs_limit=epochs_limit,
     )
     return begun.model_copy(update={"share_before": begun.share_done()})
 

@@ -95,6 +95,7 @@ class Sweep:
             self.config.train.epochs,
             time.time(),
             seconds_limit=None if sweep.hours is None else sweep.hours * 3600,
+            epochs_limit=sweep.epoch_budget,
         )
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
         with Display(self.run, terminal, begun) as display:

@@ -85,6 +85,17 @@ def test_time_left_is_no_more_than_the_hours_allow():
     assert waiting.seconds_left(STARTED + 100) == 50
 
 
+def test_time_left_is_no_more_than_the_epochs_allow():
+    begun = progress(*(ended(f"t00{n}") for n in range(5)), total=1000)
+    limited = begun.model_copy(update={"epochs_limit": 100})
+    assert limited.share_done() == pytest.approx(0.5)
+    assert limited.seconds_left(STARTED + 100) == pytest.approx(100)
+    spent = begun.model_copy(update={"epochs_limit": 50})
+    assert spent.seconds_left(STARTED + 100) == 0
+    running = spent.with_running(RunningTrial(trial_id="t009", epoch=4, epochs=10))
+    assert running.seconds_left(STARTED + 100) > 5  # it goes on to its end
+
+
 def test_time_left_expects_trials_that_stop_early_to_go_on_doing_so():
     early = progress(*(ended(f"t00{n}", epochs=2) for n in range(5)), total=10)
     full_length = 5 * 10 / (5 * 2) * 100
