@@ -117,9 +117,12 @@ def check_command(arguments: Sequence[str], root: Path, files: Sequence[str]) ->
         )
     parsed = vars(parse(arguments))
     run = "--run" if arguments[0] == "predict" else "RUN"
-    places = {"source": "SOURCE", "target": run, "data": "--data", "out": "--out"}
-    for key, name in {**places, "images": "--images"}.items():
-        value = parsed.get(key)
+    places = {
+        "source": "SOURCE", "target": run, "data": "--data", "out": "--out", "images": "--images",
+    }  # fmt: skip
+    named = [(key, name, parsed.get(key)) for key, name in places.items()]
+    named += [("", "--warm-start", other) for other in parsed.get("warm_start") or ()]
+    for key, name, value in named:
         if value is not None and not (_is_everywhere(value) or _is_synthetic(key, value)):
             raise InputError(
                 f"{name} {value}: a job does not run in this folder; give an absolute path or URI "
@@ -193,7 +196,7 @@ def _named_files(parsed: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "--space", space
     for setting in parsed.get("set") or ():
         key, _, value = setting.partition("=")
-        if key == "model.weights" and value not in ("", "null"):
+        if key == "model.weights" and {".", "/"} & set(value):  # else it names some on the hub
             yield "--set model.weights", value
 
 

@@ -16,7 +16,7 @@ from orchestrator.trial import Assignment, run_trial
 def train_alone(assignment: Assignment, shared: Shared) -> None:
     """Train one trial in one process, and wait for its end.
 
-    Ray Train would do so as well, but takes 12 s to start, and its seven processes wake up a
+    Ray Train would do so as well, but takes 12 s to start, and its six processes wake up a
     hundred times a second each, which costs a loop on two cores a twentieth (docs/performance.md).
 
     A process that is lost is begun again and goes on from the trial's checkpoint, up to

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, Literal
 
-from orchestrator.config import Config, resolve, with_overrides
+from orchestrator.config import Config, resolve, with_overrides, with_settings
 from orchestrator.errors import InputError
 from orchestrator.files import place
 from orchestrator.progress import RESUMED_AS, read
@@ -25,8 +25,15 @@ SETTINGS = {
 """Options of `train` and `sweep` that are settings by another name."""
 
 Command = Literal["train", "sweep"]
-FIXED = ("config", "set", "recipe", "epochs", "space", "objective", "sampler", "warm_start")
+FIXED = ("config", "recipe", "epochs", "space", "objective", "sampler", "warm_start")
 """Options that cannot change when a run goes on."""
+FREE = {
+    "train": ("train.checkpoint_seconds", "train.max_failures"),
+    "sweep": tuple(
+        f"sweep.{name}" for name in ("epoch_budget", "patience", "max_failed", "confirm_folds")
+    ),
+}
+"""Settings that can, beside options."""
 
 
 def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
@@ -40,13 +47,16 @@ def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
     from orchestrator.search import check_space  # brings Ray, which few commands need
+    from orchestrator.sweeping import keep_space
     from search_spaces import get
 
     config = configure(arguments, "default")
     check_space(get(config.sweep.space), config)  # one that is wrong must leave no run behind
     store = open_data(arguments.data)
     check_model(config, store)
-    return Run.create(arguments.out, config, about(store)), config, store
+    run = Run.create(arguments.out, config, about(store))
+    keep_space(run, config)
+    return run, config, store
 
 
 def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config, Store]:
@@ -57,13 +67,19 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
     fixed, free = (
         (FIXED, "--workers")
         if command == "train"
-        else ((*FIXED, "workers"), "--trials, --hours, --concurrent and --confirm")
+        else ((*FIXED, "workers"), "--trials, --hours, --concurrent, --confirm")
     )
-    changed = [name for name in fixed if getattr(arguments, name, None) not in (None, [])]
+    changed = [
+        f"--{name.replace('_', '-')}"
+        for name in fixed
+        if getattr(arguments, name, None) not in (None, [])
+    ]
+    keys = [setting.partition("=")[0].strip() for setting in arguments.set]
+    changed += [f"--set {key}" for key in keys if key not in FREE[command]]
     if changed:
         raise InputError(
-            f"--{changed[0].replace('_', '-')} cannot change with --resume (only {free} can); "
-            "start a new run with another --out"
+            f"{changed[0]} cannot change with --resume (only {free} and --set "
+            f"{', '.join(FREE[command])} can); start a new run with another --out"
         )
     run = Run.open(arguments.out)
     before = read(run)
@@ -77,7 +93,7 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
             f"--data {store.path}: not the data that {arguments.out} was begun with "
             f"({run.data['path']}); give that, or start a new run with another --out"
         )
-    config = with_overrides(run.config, settings(arguments))
+    config = with_settings(with_overrides(run.config, settings(arguments)), arguments.set)
     done = len(run.ended())
     if command == "sweep" and config.sweep.trials < done:
         raise InputError(f"--trials {config.sweep.trials}: the run has {done} already; give more")

@@ -1,6 +1,7 @@
 """Augmentation on the device, a whole batch at a time, from numbers drawn for the whole epoch."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def _shifted(images: Tensor, flips: Tensor, numbers: Tensor, most: int) -> Tenso
 def _coloured(config: AugmentConfig, inputs: Tensor, numbers: Tensor) -> Tensor:
     """Change brightness, then contrast, then saturation."""
     strength = (config.brightness, config.contrast, config.saturation)
-    span = numbers.new_tensor(strength)
+    span = _vector(strength, numbers)
     brightness, contrast, saturation = (1 + span * (2 * numbers - 1)).T[..., None, None, None]
     inputs = (inputs * brightness).clamp(0, 1)
     inputs = _blended(inputs, _grey(inputs).mean((1, 2, 3), keepdim=True), contrast)
@@ -105,8 +106,13 @@ def _blended(inputs: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 
 def _grey(inputs: Tensor) -> Tensor:
-    weights = inputs.new_tensor(GREY_WEIGHTS)[:, None, None]
+    weights = _vector(GREY_WEIGHTS, inputs)[:, None, None]
     return (inputs * weights).sum(1, keepdim=True)
+
+
+def _vector(values: Sequence[float], like: Tensor) -> Tensor:
+    """Make a vector on a tensor's device, without a copy to it, for which a GPU would wait."""
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 def _erased(share: float, inputs: Tensor, numbers: Tensor) -> Tensor:
@@ -127,4 +133,4 @@ def _erased(share: float, inputs: Tensor, numbers: Tensor) -> Tensor:
     in_rows = (rows >= y[:, None]) & (rows < (y + tall)[:, None])
     in_columns = (columns >= x[:, None]) & (columns < (x + wide)[:, None])
     inside = in_rows[:, :, None] & in_columns[:, None, :] & (chosen < share)[:, None, None]
-    return torch.where(inside[:, None], inputs.new_tensor(ERASED_VALUE), inputs)
+    return torch.where(inside[:, None], ERASED_VALUE, inputs)

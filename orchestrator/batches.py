@@ -92,13 +92,14 @@ class Batches:
             if not len(rows[part]):
                 yield self._stand_in(whole)
                 continue
-            yield Batch(
+            batch = Batch(
                 augment(self._config.augment, next(images), numbers_here[part]),
                 self._labels[rows[part]],
                 self._genders[rows[part]],
                 self._weights[rows[part]],
                 whole,
             )
+            yield batch if len(batch.labels) > 1 else _doubled(batch)
 
     @property
     def _share(self) -> int:
@@ -113,4 +114,15 @@ class Batches:
         numbers = torch.from_numpy(draw_augmentation(1, np.random.default_rng(0)))
         inputs = augment(self._config.augment, images, numbers.to(self._device))
         nobody, weightless = 0 * self._genders[:1], 0 * self._weights[:1]
-        return Batch(inputs, self._labels[:1], nobody, weightless, size)
+        return _doubled(Batch(inputs, self._labels[:1], nobody, weightless, size))
+
+
+def _doubled(batch: Batch) -> Batch:
+    """Add a copy without weight to a lone row: batch norm cannot train on one value a channel."""
+    return Batch(
+        torch.cat([batch.inputs, batch.inputs]),
+        torch.cat([batch.labels, batch.labels]),
+        torch.cat([batch.genders, 0 * batch.genders]),
+        torch.cat([batch.weights, 0 * batch.weights]),
+        batch.size,
+    )

@@ -23,20 +23,22 @@ def why_enough(config: SweepConfig, ended: Sequence[EndedTrial]) -> str | None:
     epochs = sum(trial.epochs for trial in ended)
     if config.epoch_budget is not None and epochs >= config.epoch_budget:
         return f"epochs trained: {epochs}, and sweep.epoch_budget is {config.epoch_budget}"
-    still = stood_still(ended)
-    if config.patience is not None and still >= config.patience:
-        return f"the hypervolume has stood still for {still} trials"
+    if config.patience is not None and (still := stood_still(ended)) >= config.patience:
+        return f"the hypervolume has stood still for {still} trials (sweep.patience)"
     return None
 
 
 def stood_still(ended: Sequence[EndedTrial]) -> int:
     """Count the trials since the hypervolume of the complete ones last grew."""
-    scores = [trial.score if trial.state == "complete" else None for trial in ended]
+    means: list[float] = []
+    gaps: list[float] = []
     best, still = 0.0, 0
-    for number in range(1, len(scores) + 1):
-        known = [score for score in scores[:number] if score is not None]
-        means = [(score.acc_women + score.acc_men) / 2 for score in known]
-        now = hypervolume(means, [score.gap for score in known])
-        still = 0 if now > best else still + 1
-        best = max(best, now)
+    for trial in ended:
+        still += 1
+        if trial.state == "complete" and trial.score:
+            means.append(trial.score.mean_accuracy)
+            gaps.append(trial.score.gap)
+            now = hypervolume(means, gaps)
+            if now > best:
+                best, still = now, 0
     return still

@@ -16,6 +16,7 @@ FILE = "checkpoint.pt"
 MAY_CHANGE: dict[str, Any] = {
     **dict.fromkeys(("workers", "min_workers", "sweep"), True),
     "data": {"residence"},
+    "train": {"checkpoint_seconds", "max_failures"},
 }
 """What a training may be gone on with otherwise: the same rows come in the same order however many
 workers share them, and wherever they lie."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.arguments import fractions, open_data
 from orchestrator.errors import InputError
-from orchestrator.files import place, read_json, refuse_existing
+from orchestrator.files import make_folder, place, read_json, refuse_existing
 from orchestrator.runs import Run
 from orchestrator.tables import describe_store
 from orchestrator.training import DONE, FAILED, finish, in_ray, sweep, train
@@ -57,6 +57,8 @@ def predict(arguments: argparse.Namespace) -> int:
         evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
         threshold = evaluated.judged["shared"].thresholds.women
     images = find_images(arguments.images)
+    if isinstance(out, Path):
+        make_folder(out.parent)
     with in_ray():
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold

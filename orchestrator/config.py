@@ -18,7 +18,7 @@ from orchestrator.augment import AugmentConfig
 from orchestrator.balance import BalanceConfig
 from orchestrator.data import DataConfig
 from orchestrator.errors import InputError
-from orchestrator.files import Anywhere, one_line
+from orchestrator.files import Anywhere, one_line, reason_of
 from orchestrator.lastlayer import LastLayerConfig
 from orchestrator.loop import TrainConfig
 from orchestrator.strict import Strict
@@ -169,7 +169,7 @@ def resolve(
     """
     values = Config().model_dump()
     if file is not None:
-        loaded = _read_yaml(file)
+        loaded = configuration_in(read_yaml(file))
         recipe = loaded.pop("recipe", recipe) if recipe == "default" else recipe
         loaded.pop("recipe", None)
     _apply(values, {"recipe": recipe, **_recipe(recipe)}, source=f"recipe {recipe}")
@@ -177,14 +177,14 @@ def resolve(
         _apply(values, _flatten(loaded), source=str(file))
     _apply(values, dict(overrides or {}), source="overrides")
     _apply(values, dict(_parse_setting(s) for s in settings), source="--set")
-    return _validate(values, source=str(file or "--set"))
+    return validated(values, source=str(file or "--set"))
 
 
 def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     """Return a copy of `config` with dotted keys replaced, checked again."""
     values = config.model_dump()
     _apply(values, overrides, source="overrides")
-    return _validate(values, source="overrides")
+    return validated(values, source="overrides")
 
 
 def with_recipe(config: Config, recipe: str) -> Config:
@@ -192,8 +192,23 @@ def with_recipe(config: Config, recipe: str) -> Config:
     return with_overrides(config, {"recipe": recipe, **_recipe(recipe)})
 
 
+def with_settings(config: Config, settings: Iterable[str]) -> Config:
+    """Return `config` with ``key=value`` strings over it."""
+    values = config.model_dump()
+    _apply(values, dict(_parse_setting(s) for s in settings), source="--set")
+    return validated(values, source="--set")
+
+
+def configuration_in(loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file's configuration, which is all but what a run records beside its own."""
+    values = dict(loaded)
+    if values.pop("versions", None) and isinstance(values.get("data"), Mapping):
+        values["data"] = {k: v for k, v in values["data"].items() if k in DataConfig.model_fields}
+    return values
+
+
 def _recipe(name: str) -> dict[str, Any]:
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:  # as a file has it
         raise InputError(f"--recipe {name}: no such recipe; there are {', '.join(RECIPES)}")
     return RECIPES[name]
 
@@ -202,12 +217,15 @@ def _yaml() -> YAML:
     return YAML(typ="safe", pure=True)  # YAML 1.2: 1e-3 is a number, and `no` is a word
 
 
-def _read_yaml(file: Anywhere) -> dict[str, Any]:
+def read_yaml(file: Anywhere) -> dict[str, Any]:
+    """Read a YAML file with keys; `InputError` for what is none."""
     try:
         loaded = _yaml().load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such configuration file") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{file}: no configuration file ({reason_of(error)})") from None
+    except (YAMLError, ValueError) as error:  # not UTF-8, or a date that is none
         raise InputError(f"{file}: not valid YAML: {one_line(error)}") from None
     if loaded is None:
         return {}
@@ -221,9 +239,11 @@ def _parse_setting(setting: str) -> tuple[str, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key:
         raise InputError(f"--set {setting}: expected key=value, for example loss.gamma=2")
+    if key.strip() == "recipe":
+        raise InputError(f"--set {setting}: a recipe is many settings; give it with --recipe")
     try:
         return key.strip(), _yaml().load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):  # of a date that is none, too
         raise InputError(f"--set {setting}: the value is not valid YAML") from None
 
 
@@ -253,12 +273,19 @@ def _apply(values: dict[str, Any], flat: Mapping[str, Any], source: str) -> None
         part[last] = value
 
 
-def _validate(values: dict[str, Any], source: str) -> Config:
+def validated(values: Mapping[str, Any], source: str) -> Config:
+    """Check a configuration's values; `InputError` for the first that is wrong."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        raise InputError(f"{source}: {key}={first['input']!r}: {message}") from None
+        raise InputError(f"{source}: {first_fault(error)}") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in a line what pydantic found first."""
+    first = error.errors()[0]
+    key, given = ".".join(str(part) for part in first["loc"]), first["input"]
+    if not isinstance(given, Mapping):  # else several of its keys are at fault together
+        key += f"={given!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return ": ".join(filter(None, (key, message[0].lower() + message[1:])))

@@ -13,8 +13,6 @@ from orchestrator.progress import BASELINES
 from orchestrator.runs import Run, Trial
 from orchestrator.trial import Assignment
 
-FOLDER = "confirm"
-
 
 def retrainings(run: Run, config: Config) -> dict[int | None, list[Assignment]]:
     """Return the trainings that confirm a run's results, by fold; some may have ended already.
@@ -55,5 +53,5 @@ def _retraining(
     if folds is not None and fold is not None:
         name += f"-fold{fold}"
         overrides |= {"data.folds": folds, "data.fold": fold}
-    trial = Trial(run.path / FOLDER / one.id / name)
+    trial = Trial(run.confirm_path / one.id / name)
     return Assignment(trial, with_overrides(config, overrides), one.params)

@@ -69,7 +69,7 @@ def read_confirmed(run: Run, evaluated: Sequence[Evaluated]) -> list[Confirmed]:
 
 
 def _complete(run: Run, trial_id: str) -> list[Trial]:
-    folder = run.path / "confirm" / trial_id
+    folder = run.confirm_path / trial_id
     trials = [Trial(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
     return [trial for trial in trials if trial.has_ended and trial.result.state == "complete"]
 

@@ -207,9 +207,11 @@ def how_to_resume(run: Run, command: str) -> str:
     """Say how to go on with a run that ended before its time."""
     command = RESUMED_AS.get(command, command)
     data = shlex.quote(str(run.data.get("path", "DATA")))
+    # A study in a database, which is not named in full anywhere.
+    joint = " --study-storage URL" if (run.path / "study.json").exists() else ""
     return (
         "What finished is kept. Resume with: "
-        f"fairfront {command} --data {data} --out {shlex.quote(str(run.path))} --resume"
+        f"fairfront {command} --data {data} --out {shlex.quote(str(run.path))} --resume{joint}"
     )
 
 

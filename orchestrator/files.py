@@ -50,6 +50,16 @@ def refuse_existing(path: Anywhere, what: str) -> None:
         raise InputError(f"{path}: {what} exists already; choose another --out, or remove it first")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; `InputError` where none can be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: no folder can be made there ({reason_of(error)}); choose another --out"
+        ) from None
+
+
 @contextmanager
 def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """Open a file beside `path` and put it there only once it is written whole."""

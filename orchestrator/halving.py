@@ -169,8 +169,7 @@ class Halving:
         # Before pandas 3.1 its parser missed last bits, and equal trials were equal no more.
         table = pd.read_csv(path, dtype=str).astype(float)
         for epoch, kept in kept_so_far(table, config.train):
-            mean_accuracy = (kept.acc_women + kept.acc_men) / 2
-            self.record(trial.id, epoch, {**asdict(kept), "mean_accuracy": mean_accuracy})
+            self.record(trial.id, epoch, {**asdict(kept), "mean_accuracy": kept.mean_accuracy})
 
 
 def restore(run: Run, halving: Halving) -> None:

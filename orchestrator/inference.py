@@ -1,6 +1,5 @@
 """Evaluating a network: the device, the precision, and each row by exactly one worker."""
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -55,20 +54,12 @@ def predict_logits(
     for batch in images.batches(np.arange(rank, rows, world), EVALUATION_BATCH):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             parts.append(model(to_input(batch)).float())
-    local = torch.cat(parts) if parts else torch.zeros(0, device=device)
-    return _gather(local, rows).cpu().numpy()
-
-
-def _gather(local: Tensor, total: int) -> Tensor:
-    """Put the workers' interleaved rows back in order, on every worker."""
-    _, world = rank_and_world()
-    if world == 1:
-        return local
-    padded = local.new_zeros(math.ceil(total / world))
-    padded[: len(local)] = local
-    everyone = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(everyone, padded)
-    return torch.stack(everyone, dim=1).flatten()[:total]
+    logits = torch.zeros(rows, device=device)
+    if parts:
+        logits[rank::world] = torch.cat(parts)
+    if world > 1:
+        dist.all_reduce(logits)
+    return logits.cpu().numpy()
 
 
 def rank_and_world() -> tuple[int, int]:

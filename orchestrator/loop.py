@@ -8,7 +8,7 @@ validation row is evaluated by exactly one of them; without one this is an ordin
 import copy
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -72,7 +72,7 @@ class TrainConfig(Strict):
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     """The most training that a killed run loses, but for the epoch that it was in."""
     max_failures: int = Field(default=3, ge=0)
-    """How often a trial of Ray Train goes on after losing a worker."""
+    """How often a trial goes on after losing a process."""
 
 
 class TrainingError(RuntimeError):
@@ -83,10 +83,10 @@ class Training:
     """The training of one network on one data set; iterate over it to train.
 
     Each step of the iteration trains one epoch, validates, and gives its `EpochMetrics`; where the
-    last layer is retrained, that comes after them, as one more. When the iteration has ended,
-    `model` holds the weights of `kept`, and `kept_logit` its logits of val. Every random draw is a
-    function of the seed, the epoch and the worker, so that a training that goes on from
-    `state_dict` ends in the same weights.
+    last layer is retrained, that comes after them, as epoch ``train.epochs + 1``. When the
+    iteration has ended, `model` holds the weights of `kept`, and `kept_logit` its logits of val.
+    Every random draw is a function of the seed, the epoch and the worker, so that a training that
+    goes on from `state_dict` ends in the same weights.
 
     Parameters
     ----------
@@ -235,7 +235,9 @@ class Training:
         self._synchronise(last.parameters())  # every worker has fitted, on its own processor
         rate = len(rows) / (time.perf_counter() - start)
         logit = self.logits(self._val)
-        return self._metrics(logit, 0.0, loss, start, rate), logit
+        # Numbered as none of the epochs can be, also where training stopped early.
+        epoch = self.config.train.epochs + 1
+        return replace(self._metrics(logit, 0.0, loss, start, rate), epoch=epoch), logit
 
     def _synchronise(self, tensors: Iterable[Tensor]) -> None:
         """Give all workers the tensors of the first."""

@@ -1,12 +1,12 @@
 """The loop's optimiser: AdamW as Keras steps it, its schedule, clipping, averaged weights."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 if TYPE_CHECKING:
     from orchestrator.loop import TrainConfig
@@ -39,28 +39,26 @@ class Optimiser:
     ) -> None:
         self._config, self._model, self._steps = config, model, steps
         self._parameters = [parameter for parameters, _ in groups for parameter in parameters]
+        self._rates = [config.lr * factor for _, factor in groups]
         self._adam = torch.optim.AdamW(
-            [{"params": list(group), "lr": config.lr * factor} for group, factor in groups],
+            [{"params": list(group)} for group, _ in groups],
             betas=ADAM_BETAS,
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._adam, lambda step: lr_factor(config, steps, step)
-        )
-        self._average = (
-            AveragedModel(model, multi_avg_fn=self._move_average) if config.ema else None
-        )
+        self._step = 0
+        """Steps taken."""
+        self._average = copy.deepcopy(model).requires_grad_(False) if config.ema else None
 
     @property
     def evaluated(self) -> nn.Module:
         """The network that is validated and kept: the averaged one, if there is one."""
-        return self._model if self._average is None else self._average.module
+        return self._model if self._average is None else self._average
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step, for parameters whose factor is 1."""
-        return self._config.lr * lr_factor(self._config, self._steps, self._schedule.last_epoch)
+        return self._config.lr * lr_factor(self._config, self._steps, self._step)
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of a scalar."""
@@ -68,31 +66,40 @@ class Optimiser:
         loss.backward()  # type: ignore[no-untyped-call]
         if self._config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
-        epsilon = keras_epsilon(self._schedule.last_epoch + 1)
-        for group in self._adam.param_groups:
-            group["eps"] = epsilon
+        factor = lr_factor(self._config, self._steps, self._step)
+        epsilon = keras_epsilon(self._step + 1)
+        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+            group["lr"], group["eps"] = rate * factor, epsilon
         self._adam.step()
-        self._schedule.step()
         if self._average is not None:
-            self._average.update_parameters(self._model)
+            self._move(self._average)
+        self._step += 1
 
-    def _move_average(self, average: Any, weights: Any, _updates: Any) -> None:
-        # The number of updates lies on the device, where reading it would wait for the step.
-        decay = ema_decay(self._config.ema or 0.0, self._schedule.last_epoch - 1)
-        get_ema_multi_avg_fn(decay)(average, weights, None)  # type: ignore[no-untyped-call]
+    @torch.no_grad()
+    def _move(self, average: nn.Module) -> None:
+        """Move the average to the weights; of buffers, such as batch norm's, it has the newest.
+
+        Not by torch's AveragedModel, whose number of updates lies where reading it makes a GPU's
+        step wait for the CPU.
+        """
+        share = 1.0 - ema_decay(self._config.ema or 0.0, self._step)
+        weights = [parameter.detach() for parameter in self._model.parameters()]
+        torch._foreach_lerp_(list(average.parameters()), weights, share)
+        for ours, theirs in zip(average.buffers(), self._model.buffers(), strict=True):
+            ours.copy_(theirs)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but for the network."""
         return {
             "adam": self._adam.state_dict(),
-            "step": self._schedule.last_epoch,
+            "step": self._step,
             "average": None if self._average is None else self._average.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         self._adam.load_state_dict(state["adam"])
-        self._schedule.last_epoch = state["step"]  # the rate itself is in Adam's state
+        self._step = state["step"]
         if self._average is not None:
             self._average.load_state_dict(state["average"])
 
@@ -107,7 +114,8 @@ def lr_factor(config: "TrainConfig", steps: int, step: int) -> float:
     warmup = round(config.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - warmup) / (steps - warmup))))
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
 def ema_decay(decay: float, updates: int) -> float:
@@ -115,8 +123,9 @@ def ema_decay(decay: float, updates: int) -> float:
 
     Little at first, as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``: with
     0.998 from the first step, initial weights are still a tenth of the average after 1,100 steps.
+    The first update leaves nothing of them.
     """
-    return min(decay, (1 + updates) / (10 + updates))
+    return min(decay, (1 + updates) / (10 + updates)) if updates else 0.0
 
 
 def keras_epsilon(step: int) -> float:

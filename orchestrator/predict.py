@@ -12,7 +12,7 @@ import torch
 from orchestrator.decode import decode_into
 from orchestrator.errors import InputError
 from orchestrator.fairness import predict_labels
-from orchestrator.files import Anywhere, place, writing
+from orchestrator.files import Anywhere, one_line, place, writing
 from orchestrator.images import hold
 from orchestrator.inference import pick_device, predict_logits, uses_bf16
 from orchestrator.reading import ReadingError, read_many
@@ -47,14 +47,19 @@ def find_images(where: str) -> pd.DataFrame:
         return pd.DataFrame({"filename": names, "path": [str(p) for p in found]})
     if not path.is_file():
         raise InputError(f"{where}: no such folder or CSV; give --images a folder or a CSV")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if "filename" not in (rows.fieldnames or ()):
-            columns = ", ".join(rows.fieldnames or ())
-            raise InputError(f"{where}: no column filename; it has {columns}")
-        names = [row["filename"] for row in rows]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if "filename" not in (rows.fieldnames or ()):
+                columns = ", ".join(rows.fieldnames or ())
+                raise InputError(f"{where}: no column filename; it has {columns}")
+            names = [row["filename"] for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{where}: no CSV in UTF-8 ({one_line(error)}); save it as that") from None
     if not names:
         raise InputError(f"{where}: names no image")
+    if empty := [number for number, name in enumerate(names, 1) if not name]:
+        raise InputError(f"{where}: row {empty[0]} has no filename; give one, or remove the row")
     return pd.DataFrame({"filename": names, "path": [str(path.parent / n) for n in names]})
 
 

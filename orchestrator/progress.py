@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from orchestrator.errors import InputError
-from orchestrator.runs import Run, State, Trial
+from orchestrator.runs import Run, State, Trial, in_order_of_ending
 from orchestrator.strict import Strict
 
 BASELINES = ("plain", "reference")
@@ -27,6 +27,11 @@ class Score(Strict):
     def of(cls, metrics: "Mapping[str, Any] | pd.Series[Any]") -> "Score":
         """Take the score from an epoch's metrics."""
         return cls(**{name: float(metrics[name]) for name in cls.model_fields})
+
+    @property
+    def mean_accuracy(self) -> float:
+        """The mean of women's accuracy and men's."""
+        return (self.acc_women + self.acc_men) / 2
 
 
 FINISHING = 0.2
@@ -84,6 +89,8 @@ class Progress(Strict):
     """When the run last showed that it lives."""
     seconds_before: float = 0.0
     """What earlier sessions of a resumed run took, a search before its confirmation among them."""
+    confirmed_before: float = 0.0
+    """What confirmations took of that, which is no part of a search's time."""
     share_before: float = 0.0
     """`share_done` as this session began."""
     seconds_limit: float | None = None
@@ -124,6 +131,10 @@ class Progress(Strict):
         """How long the run took until `now`, or until it was last updated."""
         return self.seconds_before + (self.updated if now is None else now) - self.started
 
+    def search_seconds(self, now: float) -> float:
+        """How long a search took until `now`, its earlier sessions among it."""
+        return self.seconds(now) - self.confirmed_before
+
     def share_done(self) -> float:
         """How much of the run's training is done, in [0, 1], counted in epochs."""
         if len(self.ended) >= self.trials_total:
@@ -154,7 +165,7 @@ class Progress(Strict):
         if done > 0:
             left.append((now - self.started) * (1 - share) / done)
         if self.seconds_limit is not None:
-            left.append(max(0.0, self.seconds_limit - self.seconds(now)))
+            left.append(max(0.0, self.seconds_limit - self.search_seconds(now)))
         return min(left, default=None)
 
     def with_running(self, trial: RunningTrial) -> "Progress":
@@ -185,6 +196,9 @@ def begin(
     The trials are the run's own, or those given, of which some may have ended.
     """
     before = read(run)
+    confirmed = before.confirmed_before if before else 0.0
+    if before and before.command == "confirm":
+        confirmed += before.updated - before.started
     ended = run.ended() if trials is None else [trial for trial in trials if trial.has_ended]
     begun = Progress(
         command=command,
@@ -193,7 +207,8 @@ def begin(
         started=now,
         updated=now,
         seconds_before=before.seconds() if before else 0.0,
-        ended=tuple(EndedTrial.of(trial) for trial in ended),
+        confirmed_before=confirmed,
+        ended=tuple(EndedTrial.of(trial) for trial in in_order_of_ending(ended)),
         seconds_limit=seconds_limit,
         epochs_limit=epochs_limit,
     )

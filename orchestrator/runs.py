@@ -18,7 +18,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,12 +28,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from orchestrator.config import Config
+from orchestrator.config import Config, configuration_in, first_fault, read_yaml, validated
+from orchestrator.data import DataConfig
 from orchestrator.errors import InputError
 from orchestrator.files import (
     is_local,
+    make_folder,
     place,
     read_json,
     refuse_existing,
@@ -97,8 +100,15 @@ class Trial:
 
     @cached_property
     def result(self) -> TrialResult:
-        """How it ended."""
-        return TrialResult.model_validate(read_json(self.path / "result.json"))
+        """How it ended; `InputError` when another version of fairfront wrote it."""
+        path = self.path / "result.json"
+        try:
+            return TrialResult.model_validate(read_json(path))
+        except ValidationError as error:
+            raise InputError(
+                f"{path}: {first_fault(error)}; it was edited, or is of another version of "
+                "fairfront: use that, or move the trial's folder out of the run"
+            ) from None
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -172,14 +182,18 @@ class Run:
         """
         run = cls(_mounted(where))
         refuse_existing(run.path, "a run")
-        run.trials_path.mkdir(parents=True)
+        make_folder(run.trials_path)
         run.logs_path.mkdir()
         run.record(config, data)
         return run
 
     def record(self, config: Config, data: Mapping[str, Any]) -> None:
-        """Write ``config.yaml``: the configuration, what identifies the data, and the versions."""
-        recorded = {**config.model_dump(), "data": dict(data), "versions": versions()}
+        """Write ``config.yaml``: the configuration, what identifies the data, and the versions.
+
+        How the data are read and what they are have one key, ``data``.
+        """
+        values = config.model_dump()
+        recorded = {**values, "data": {**values["data"], **data}, "versions": versions()}
         stream = StringIO()
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False
@@ -198,25 +212,44 @@ class Run:
 
     @cached_property
     def recorded(self) -> dict[str, Any]:
-        """``config.yaml`` as it is: the configuration, ``data`` and ``versions``."""
-        text = (self.path / "config.yaml").read_text(encoding="utf-8")
-        return dict(YAML(typ="safe", pure=True).load(text))
+        """``config.yaml`` as it is: the configuration, ``data`` and ``versions``.
+
+        Raises
+        ------
+        InputError
+            It was edited, and is no such file any more.
+        """
+        recorded = read_yaml(self.path / "config.yaml")
+        if not isinstance(recorded.get("data"), dict):
+            raise InputError(f"{self.path}/config.yaml: lacks data; it is not as a run writes it")
+        return recorded
 
     @property
     def config(self) -> Config:
-        """The configuration of the run; a trial's own is in its result."""
-        values = {k: v for k, v in self.recorded.items() if k not in ("data", "versions")}
-        return Config.model_validate(values)
+        """The configuration of the run; a trial's own is in its result.
+
+        Raises
+        ------
+        InputError
+            It was edited, or is of another version of fairfront.
+        """
+        return validated(configuration_in(self.recorded), source=f"{self.path}/config.yaml")
 
     @property
     def data(self) -> dict[str, Any]:
         """The place, fingerprint, image size and counts of the run's data."""
-        return dict(self.recorded["data"])
+        recorded = self.recorded["data"]
+        return {k: v for k, v in recorded.items() if k not in DataConfig.model_fields}
 
     @property
     def trials_path(self) -> Path:
         """The folder of the trials."""
         return self.path / "trials"
+
+    @property
+    def confirm_path(self) -> Path:
+        """The folder of the retrainings, which only a run that confirms has."""
+        return self.path / "confirm"
 
     @property
     def logs_path(self) -> Path:
@@ -235,6 +268,11 @@ class Run:
     def complete(self) -> list[Trial]:
         """The trials that ran to their end: the only ones that reach the front."""
         return [trial for trial in self.ended() if trial.result.state == "complete"]
+
+
+def in_order_of_ending(trials: Iterable[Trial]) -> list[Trial]:
+    """Sort trials that ended by when they did."""
+    return sorted(trials, key=lambda trial: (trial.path / "result.json").stat().st_mtime_ns)
 
 
 def _mounted(where: str) -> Path:

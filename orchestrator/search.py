@@ -1,7 +1,7 @@
 """Which trial comes next, and what becomes of it: the study, or a list, as Ray Tune sees it."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -12,13 +12,13 @@ from typing_extensions import override
 from orchestrator.budget import why_enough
 from orchestrator.config import Config, with_overrides, with_recipe
 from orchestrator.errors import InputError
-from orchestrator.files import one_line
 from orchestrator.locks import held
 from orchestrator.progress import EndedTrial
-from orchestrator.runs import Run
+from orchestrator.runs import Run, Trial, in_order_of_ending
 from orchestrator.study import ENDED, RECIPE, SESSION, WARM, is_alive, is_joint, own, tell
 from orchestrator.trial import Assignment, write_failure, write_pruned
 from search_spaces import Space
+from search_spaces.ranges import Sampler, settings_of
 
 DIED = "the trial's process died, again and again; it may have run out of memory"
 
@@ -124,17 +124,31 @@ class StudyTrials(Trials):
         self._session = session
         self._numbers: dict[str, int] = {}
         """The study's number of a trial of ours, by the trial's id."""
-        self._history = [EndedTrial.of(trial) for trial in run.ended()]
+        self._history = {
+            trial.id: EndedTrial.of(trial) for trial in in_order_of_ending(run.ended())
+        }
         self.enough: str | None = None
         """Why no more trials begin, though not all have ended."""
+        self.unseen: Callable[[Trial], None] = lambda _: None
+        """Called with each trial that ended and that Tune knows nothing of: in another session, or
+        before it began."""
         with held(run.trials_path, wait=True):
             self._left_running = self._take_over()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what shows the trials out of Tune's saved state, which nobody reads."""
+        return {**self.__dict__, "unseen": None}
 
     @property
     def remaining(self) -> int:
         """How many trials are left to end."""
         ended = self._study.get_trials(deepcopy=False, states=ENDED)
         return max(0, self._config.sweep.trials - sum(map(own, ended)))
+
+    @property
+    def interrupted(self) -> int:
+        """How many trials of ours have begun and not ended, once Tune has."""
+        return len(self._numbers) + len(self._left_running)
 
     @property
     def elsewhere(self) -> int:
@@ -147,7 +161,8 @@ class StudyTrials(Trials):
         if self._left_running:
             trial = self._left_running.pop(0)
             return self._assign(trial) or self.next()
-        self.enough = why_enough(self._config.sweep, self._history)
+        self._catch_up()
+        self.enough = why_enough(self._config.sweep, list(self._history.values()))
         if self.enough:
             return None
         with held(self._run.trials_path, wait=True):  # others that ask must see this one
@@ -163,8 +178,18 @@ class StudyTrials(Trials):
         number = self._numbers.pop(assignment.trial.id, None)
         if number is None:  # Tune says it twice of one that died
             return
-        tell(self._study, number, assignment.trial, self._config.sweep.objective)
-        self._history.append(EndedTrial.of(assignment.trial))
+        tell(self._study, number, assignment.trial, self._config)
+        self._history[assignment.trial.id] = EndedTrial.of(assignment.trial)
+
+    def _catch_up(self) -> None:
+        """Take note of the trials that other sessions have ended."""
+        if not is_joint(self._run):
+            return
+        unknown = [trial for trial in self._run.ended() if trial.id not in self._history]
+        for trial in in_order_of_ending(unknown):
+            if trial.id not in self._numbers:  # of ours, Tune will say so
+                self._history[trial.id] = EndedTrial.of(trial)
+                self.unseen(trial)
 
     def _take_over(self) -> list[optuna.Trial]:
         """Return the trials that sessions left behind; tell the study of those that had ended."""
@@ -174,7 +199,7 @@ class StudyTrials(Trials):
                 continue
             trial = self._run.trial(self._id(frozen.number))
             if trial.has_ended:
-                tell(self._study, frozen.number, trial, self._config.sweep.objective)
+                tell(self._study, frozen.number, trial, self._config)
                 continue
             taken = optuna.Trial(self._study, frozen._trial_id)
             taken.set_user_attr(SESSION, self._session)
@@ -197,10 +222,11 @@ class StudyTrials(Trials):
                 config = suggested(self._space, config, trial)
             if recipe is not None:
                 config = with_recipe(config, recipe)
-        except Exception as error:  # a space of the user's own raises what it likes
+        except InputError as error:
             failed = Assignment(self._run.trial(trial_id), self._config, trial.params)
-            write_failure(failed, f"{type(error).__name__}: {one_line(error)}")
+            write_failure(failed, str(error))
             self.ended(failed)
+            self.unseen(failed.trial)
             return None
         return Assignment(self._run.trial(trial_id), config, trial.params)
 
@@ -212,20 +238,13 @@ class StudyTrials(Trials):
 
 def check_space(space: Space, config: Config) -> None:
     """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.RandomSampler(seed=config.seed)
-    suggested(space, config, optuna.create_study(sampler=sampler).ask())
+    Sampler(f"--space {config.sweep.space}", space, config).draw()
 
 
 def suggested(space: Space, config: Config, trial: optuna.trial.BaseTrial) -> Config:
-    """Return the configuration that a space makes of a trial."""
-    overrides = space.suggest(trial)
-    for key in overrides:
-        if key.startswith("data."):
-            raise InputError(
-                f"--space {config.sweep.space}: it varies {key}, but all trials share one copy of "
-                "the data; give such a setting with --set"
-            )
+    """Return the configuration that a space makes of a trial; `InputError` as `settings_of`."""
+    overrides = settings_of(f"--space {config.sweep.space}", space, trial, config)
     if "train.epochs" in overrides:  # the run's are the most
         overrides["train.epochs"] = min(overrides["train.epochs"], config.train.epochs)
-    return with_overrides(config, overrides)
+    # A recipe that the search began from is not what its trials are: two alone are baselines.
+    return with_overrides(config, {**overrides, "recipe": "default"})

@@ -37,6 +37,11 @@ class EpochMetrics:
     images_per_second: float
     """Training images over the seconds of training alone, all workers together."""
 
+    @property
+    def mean_accuracy(self) -> float:
+        """The mean of women's accuracy and men's."""
+        return (self.acc_women + self.acc_men) / 2
+
 
 class EarlyStopping:
     """Keras's ``EarlyStopping`` without a minimum change: which epoch is best, and when to stop.

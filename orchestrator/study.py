@@ -6,26 +6,27 @@ Here a trial's files are the record of how it ended, and the study is told what 
 """
 
 import contextlib
-import re
+import secrets
 import uuid
 import warnings
 from collections.abc import Iterator
-from typing import Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy.engine import URL, make_url
 
 from orchestrator.config import Config, SweepConfig
 from orchestrator.errors import InputError
+from orchestrator.fairness import fair_of
 from orchestrator.files import one_line, read_json, write_json
+from orchestrator.halving import Direction
 from orchestrator.locks import held
-from orchestrator.progress import BASELINES
+from orchestrator.progress import BASELINES, Score
 from orchestrator.runs import Run, Trial
 from search_spaces import Space
 
-Direction = Literal["maximize", "minimize"]
 OBJECTIVES: dict[str, dict[str, Direction]] = {
     "fair": {"fair": "maximize"},
     "pareto": {"mean_accuracy": "maximize", "gap": "minimize"},
@@ -66,8 +67,10 @@ def open_study(run: Run, config: Config, space: Space, url: str | None = None) -
             directions=list(objectives.values()),
             load_if_exists=True,
         )
-        # A generator started anew would repeat the suggestions of the first session.
-        study.sampler = make_sampler(config.sweep, config.seed + len(study.trials))
+        # A generator started anew would repeat the suggestions of the first session, and sessions
+        # that join before any of them has asked each other's.
+        own_seed = len(study.trials) if url is None else secrets.randbits(32)
+        study.sampler = make_sampler(config.sweep, (config.seed + own_seed) % 2**32)
         if not study.metric_names:
             study.set_metric_names(list(objectives))
             for recipe in BASELINES:
@@ -112,7 +115,7 @@ def own(trial: optuna.trial.FrozenTrial) -> bool:
     return WARM not in trial.user_attrs and trial.state != TrialState.WAITING
 
 
-def tell(study: optuna.Study, number: int, trial: Trial, objective: str) -> None:
+def tell(study: optuna.Study, number: int, trial: Trial, config: Config) -> None:
     """Tell the study how a trial ended, which its files say.
 
     A baseline outside the space is told as failed: it has no parameters to learn from, and the
@@ -120,18 +123,27 @@ def tell(study: optuna.Study, number: int, trial: Trial, objective: str) -> None
     """
     result = trial.result
     if result.state == "complete" and trial.params:
-        study.tell(number, values(trial, objective))
+        study.tell(number, values(trial, config))
     elif result.state == "pruned":
         study.tell(number, state=TrialState.PRUNED)
     else:
         study.tell(number, state=TrialState.FAIL)
 
 
-def values(trial: Trial, objective: str) -> list[float]:
-    """Read what a complete trial reached in each objective: on validation, the epoch it kept."""
+def values(trial: Trial, config: Config) -> list[float]:
+    """Read what a complete trial reached in each objective: on validation, the epoch it kept.
+
+    The fair metric is that of the sweep, whose weight of the gap may not be that of the run which
+    the trial is from.
+    """
     kept = trial.metrics[trial.metrics["epoch"] == trial.result.kept_epoch].iloc[0]
-    known = {**kept, "mean_accuracy": (kept["acc_women"] + kept["acc_men"]) / 2}
-    return [float(known[name]) for name in OBJECTIVES[objective]]
+    score = Score.of(kept)
+    known = {
+        "fair": fair_of(score.acc_women, score.acc_men, config.fair_lambda),
+        "mean_accuracy": score.mean_accuracy,
+        "gap": score.gap,
+    }
+    return [float(known[name]) for name in OBJECTIVES[config.sweep.objective]]
 
 
 def forget_killed_writer(run: Run) -> None:
@@ -182,7 +194,7 @@ def _storage(run: Run, url: str | None) -> tuple[str, BaseStorage]:
         forget_killed_writer(run)
         journal = JournalStorage(JournalFileBackend(str(run.path / JOURNAL)))
         return "sweep", journal  # not the run's name: it may be moved, or renamed
-    shown = re.sub(r"://[^@/]*@", "://", url)  # without user and password
+    shown = _without_password(url)
     if not place.exists() and (run.path / JOURNAL).exists():
         raise InputError(
             f"{run.path}: its study is in {JOURNAL}; go on without --study-storage, or start a "
@@ -203,3 +215,22 @@ def _storage(run: Run, url: str | None) -> tuple[str, BaseStorage]:
             f"--study-storage {shown}: cannot open it ({one_line(error)[:200]}); give a URL such "
             "as postgresql+psycopg://USER@HOST/DATABASE of a database that runs"
         ) from None
+
+
+def _without_password(url: str) -> str:
+    """Return a database's URL as it may be kept and shown, without user and password."""
+    try:
+        parsed = make_url(url)
+    except Exception:  # what it raises shows the URL
+        raise InputError(
+            "--study-storage: not a URL of a database; give one such as "
+            "postgresql+psycopg://USER@HOST/DATABASE"
+        ) from None
+    without = URL.create(
+        parsed.drivername,
+        host=parsed.host,
+        port=parsed.port,
+        database=parsed.database,
+        query=parsed.difference_update_query(["user", "password"]).query,
+    )
+    return without.render_as_string()

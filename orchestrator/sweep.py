@@ -21,7 +21,7 @@ from orchestrator.devices import Node
 from orchestrator.display import Display
 from orchestrator.halving import Halving, Rungs, restore
 from orchestrator.progress import EndedTrial, RunningTrial, Score
-from orchestrator.runs import Run
+from orchestrator.runs import Run, Trial
 from orchestrator.scheduler import HalvingScheduler
 from orchestrator.search import ListedTrials, StudyTrials, Trials
 from orchestrator.study import OBJECTIVES
@@ -51,19 +51,28 @@ def sweep(run: Run, config: Config, trials: StudyTrials, shared: Shared, display
     """
     if not trials.remaining:
         return
-    scheduler, seconds = None, None
+    scheduler, halving, seconds = None, None, None
     if config.sweep.halving:
         rungs = Rungs(config.train.epochs, config.sweep.grace, config.sweep.reduction)
         halving = Halving(OBJECTIVES[config.sweep.objective], rungs)
         restore(run, halving)
         scheduler = HalvingScheduler(halving, trials.assignments)
         trials.stopped = scheduler.stopped
+    trials.unseen = lambda trial: _take_in(trial, display, halving)
     if config.sweep.hours is not None:
-        seconds = config.sweep.hours * 3600 - display.progress.seconds_before
+        progress = display.progress
+        seconds = config.sweep.hours * 3600 - progress.search_seconds(progress.started)
         if seconds <= 0:
             return
     more = {"scheduler": scheduler, "num_samples": trials.remaining, "time_budget_s": seconds}
     _run(run, config, trials, shared, display, **more)
+
+
+def _take_in(trial: Trial, display: Display, halving: Halving | None) -> None:
+    """Show a trial that Tune knows nothing of, and have others compared with it."""
+    display.update(display.progress.with_ended(EndedTrial.of(trial)))
+    if halving:
+        halving.recall(trial, trial.result.config)
 
 
 def retrain(

@@ -1,9 +1,11 @@
 """A sweep from its study to its last retraining, in one process of perhaps several."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Self, TextIO
 
 import optuna
@@ -12,6 +14,7 @@ from orchestrator import progress
 from orchestrator.config import Config, with_overrides
 from orchestrator.confirm import retrainings
 from orchestrator.display import Display
+from orchestrator.locks import held
 from orchestrator.runs import Run
 from orchestrator.search import StudyTrials
 from orchestrator.store import Store
@@ -21,7 +24,22 @@ from orchestrator.sweep import sweep as run_trials
 from orchestrator.trainer import Shared
 from orchestrator.training import share_data
 from orchestrator.warm import warm_start
-from search_spaces import Space, get
+from search_spaces import SPACES, Space, get
+
+OWN_SPACE = "space.py"
+"""In a run: its search space, where that is a file of the user's."""
+
+
+def keep_space(run: Run, config: Config) -> None:
+    """Copy the user's own search space into a new run, which must mean the same ever after."""
+    if config.sweep.space not in SPACES:
+        shutil.copyfile(Path(config.sweep.space).expanduser(), run.path / OWN_SPACE)
+
+
+def space_of(run: Run, config: Config) -> Space:
+    """Give a run's search space; `InputError` where it is no longer there."""
+    own = run.path / OWN_SPACE
+    return get(str(own) if own.exists() else config.sweep.space)
 
 
 class Outcome(NamedTuple):
@@ -60,7 +78,7 @@ class Sweep:
         InputError
             As `open_study` and `warm_start` do.
         """
-        space = get(config.sweep.space)
+        space = space_of(run, config)
         study = open_study(run, config, space, url)
         words = [warm_start(study, space, config, run, Run.open(other)) for other in others]
         return cls(run, config, store, space, study, words)
@@ -81,7 +99,7 @@ class Sweep:
             outcome = self._search(shared, terminal)
             if outcome.searched and self.config.sweep.confirm:
                 confirmed = self._confirm(shared, terminal)
-                outcome = outcome if confirmed else Outcome(done=False)
+                outcome = outcome if confirmed.done and not confirmed.why else confirmed
         except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
             return Outcome(done=False)
         return outcome
@@ -100,7 +118,7 @@ class Sweep:
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
         with Display(self.run, terminal, begun) as display:
             run_trials(self.run, self.config, trials, shared, display)
-            outcome = self._outcome(trials, display.progress.seconds(time.time()))
+            outcome = self._outcome(trials, display.progress.search_seconds(time.time()))
             if not outcome.done:
                 display.update(display.progress.model_copy(update={"state": "interrupted"}))
         return outcome
@@ -110,17 +128,26 @@ class Sweep:
         if not left:
             return Outcome(done=True, searched=True)
         if elsewhere := trials.elsewhere:
-            if left == elsewhere or trials.enough:
+            if left == elsewhere or (trials.enough and not trials.interrupted):
                 return Outcome(done=True, why=f"{elsewhere} trials still run in other sessions")
-        elif trials.enough:
-            return Outcome(done=True, why=f"no more trials: {trials.enough}", searched=True)
+        elif trials.enough and not trials.interrupted:
+            why = f"no more trials: {trials.enough}; --resume with --set and a larger one goes on"
+            return Outcome(done=True, why=why, searched=True)
         hours = self.config.sweep.hours
         if hours is not None and seconds >= hours * 3600:
             why = f"{hours:g} hours are over, and {left} trials left; a larger --hours goes on"
             return Outcome(done=True, why=why, searched=not elsewhere)
         return Outcome(done=False)
 
-    def _confirm(self, shared: Shared, terminal: TextIO) -> bool:
+    def _confirm(self, shared: Shared, terminal: TextIO) -> Outcome:
+        """Retrain what won, unless another session does."""
+        self.run.confirm_path.mkdir(exist_ok=True)
+        with held(self.run.confirm_path) as ours:
+            if not ours:
+                return Outcome(done=True, why="another session retrains what won")
+            return Outcome(done=self._retrain(shared, terminal))
+
+    def _retrain(self, shared: Shared, terminal: TextIO) -> bool:
         """Retrain what won; return whether all of it was."""
         by_fold = retrainings(self.run, self.config)
         every = [one.trial for assignments in by_fold.values() for one in assignments]
@@ -130,6 +157,8 @@ class Sweep:
         with Display(self.run, terminal, begun) as display:
             for fold, assignments in by_fold.items():
                 data = shared
+                if all(one.trial.has_ended for one in assignments):
+                    continue
                 if fold is not None:
                     folds = {"data.folds": self.config.sweep.confirm_folds, "data.fold": fold}
                     config = with_overrides(self.config, folds)

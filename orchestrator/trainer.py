@@ -25,10 +25,11 @@ from typing_extensions import override
 from orchestrator import devices
 from orchestrator.arrays import Arrays
 from orchestrator.config import Config
-from orchestrator.data import DataConfig, Placement, Residence, load, place_pixels
+from orchestrator.data import Placement, Residence, load, place_pixels
 from orchestrator.errors import InputError
 from orchestrator.features import Features, basis, cache_here
 from orchestrator.files import one_line
+from orchestrator.lastlayer import held_out
 from orchestrator.loop import TrainingError
 from orchestrator.splits import Counts, count_strata
 from orchestrator.stopping import EpochMetrics
@@ -78,7 +79,7 @@ class SharedData(NamedTuple):
     splits: Shared
     placement: Placement
     counts: Counts
-    """Of the train split that is trained on."""
+    """Of the rows that are trained on, but for those that are kept for the last layer."""
 
 
 def shared_memory() -> float:
@@ -105,7 +106,8 @@ def share(store: Store, config: Config, features: Features | None = None) -> Sha
     placement = place_pixels(data, store, shared_memory())
     # Loaded by a process of its own, whose memory is free again once the splits are in the object
     # store, and not fetched to this one's node, which may not train.
-    loading: Any = _load.remote(store, data, placement.residence, features)
+    reading = config.model_copy(update={"data": data})
+    loading: Any = _load.remote(store, reading, placement.residence, features)
     splits, counts = loading
     try:
         shared = Shared([splits], store, basis(config) if features else None)
@@ -117,15 +119,16 @@ def share(store: Store, config: Config, features: Features | None = None) -> Sha
 
 
 @ray.remote(num_cpus=0, num_returns=2)
-def _load(store: Store, config: DataConfig, residence: Residence, features: Features | None) -> Any:
-    data = load(store, config, residence, features)
-    return data, count_strata(data["train"].gender, data["train"].label)
+def _load(store: Store, config: Config, residence: Residence, features: Features | None) -> Any:
+    data = load(store, config.data, residence, features)
+    train = data["train"]
+    apart = held_out(config.last_layer, train.gender, train.label, train.rank)
+    return data, count_strata(train.gender[~apart], train.label[~apart])
 
 
 def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:
     """Return what a trial reports of an epoch; ``kept`` is of the epoch kept so far."""
-    mean_accuracy = (kept.acc_women + kept.acc_men) / 2
-    return {**asdict(metrics), "kept": {**asdict(kept), "mean_accuracy": mean_accuracy}}
+    return {**asdict(metrics), "kept": {**asdict(kept), "mean_accuracy": kept.mean_accuracy}}
 
 
 def check_workers(config: Config) -> None:
@@ -242,20 +245,15 @@ def reason_of_loss(lost: Sequence[RayError], config: Config) -> str:
 
 
 def _scaling(config: Config, nodes: Sequence[devices.Node]) -> ScalingConfig:
-    """Put a worker on each GPU if there are enough, or else divide the CPUs."""
+    """Put a worker on each GPU, of which `check_workers` found enough, or else divide the CPUs."""
     gpus = sum(node.gpus for node in nodes)
-    on_gpus = gpus >= (config.min_workers or config.workers)
-    at_once = config.workers
-    if on_gpus:
-        at_once = min(config.workers, gpus)  # of an elastic run; no two of them share one
-    else:
-        nodes = [devices.Node(node.cpus, 0) for node in nodes]
+    at_once = min(config.workers, gpus or config.workers)  # of an elastic run; none shares a GPU
     workers: Any = config.workers
     if config.min_workers is not None:
         workers = (config.min_workers, config.workers)
     return ScalingConfig(
         num_workers=workers,
-        use_gpu=on_gpus,
+        use_gpu=bool(gpus),
         resources_per_worker={"CPU": devices.share(nodes, at_once)["CPU"]},
     )
 

@@ -212,7 +212,11 @@ def load_model(file: Path) -> TrainedModel:
         config = ModelConfig.model_validate(about["model"])
         image_size = int(about["image_size"])
         model = models.build(config, image_size, pretrained=False)
-        model.load_state_dict(load_file(str(file)))
+        state, trained = model.state_dict(), load_file(str(file))
+        if trained.keys() != state.keys():
+            raise ValueError("its weights are not those of its network")
+        state.update(trained)  # what has torch's notes on versions, without which some do not load
+        model.load_state_dict(state)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: not a model that fairfront wrote: {one_line(error)}") from None
     network = model.to(memory_format=torch.channels_last).eval()
@@ -272,8 +276,7 @@ class _Record:
     def __enter__(self) -> Self:
         if self._writes:
             # Epochs that were lost with a killed process are shown once, as they were repeated.
-            purge = {"purge_step": len(self.epochs) + 1} if self.epochs else {}
-            self._events = SummaryWriter(str(self._trial.path), **purge)
+            self._events = SummaryWriter(str(self._trial.path), purge_step=len(self.epochs) + 1)
         return self
 
     def __exit__(self, *exception: object) -> None:

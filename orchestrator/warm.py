@@ -66,7 +66,7 @@ def _tell(study: optuna.Study, space: Space, config: Config, trial: Trial) -> bo
         create_trial(
             params=known,
             distributions=fixed.distributions,
-            values=values(trial, config.sweep.objective),
+            values=values(trial, config),
             user_attrs={WARM: str(trial.path)},
         )
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import BaseTrial
 
 from orchestrator.config import Config, with_overrides
 from orchestrator.errors import InputError
@@ -58,19 +59,63 @@ class Sample:
     overrides: dict[str, Any]
 
 
+def settings_of(name: str, space: Space, trial: BaseTrial, config: Config) -> dict[str, Any]:
+    """Ask a space for a trial's settings.
+
+    Parameters
+    ----------
+    name, space
+        The space, and its name for what is said of its faults.
+    trial
+        Of Optuna.
+    config
+        What the settings will be put over.
+
+    Raises
+    ------
+    InputError
+        The space's function fails, or what it returns is no part of a configuration.
+    """
+    try:
+        settings: Any = space.suggest(trial)  # as the user wrote it
+    except Exception as error:
+        raise InputError(
+            f"{name}: suggest(trial): {type(error).__name__}: {one_line(error)}"
+        ) from error
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        found = type(settings).__name__
+        if isinstance(settings, dict):
+            found += f" with {next(key for key in settings if not isinstance(key, str))!r} in it"
+        raise InputError(
+            f"{name}: suggest(trial) must return a dict of settings, such as "
+            f'{{"loss.gamma": 2.0}}; it returned a {found}'
+        )
+    if shared := [key for key in settings if key.startswith("data.")]:
+        raise InputError(
+            f"{name}: suggest(trial) varies {shared[0]}, but all trials share one copy of the "
+            "data; give such a setting with --set"
+        )
+    try:
+        with_overrides(config, settings)
+    except InputError as error:
+        message = str(error).removeprefix("overrides: ")
+        raise InputError(f"{name}: suggest(trial): {message}") from None
+    return settings
+
+
 class Sampler:
     """Draws random trials from a space, the same ones each time.
 
     Parameters
     ----------
-    name
-        The space's, for what is said of its faults.
-    space
-        The space.
+    name, space
+        The space, and its name for what is said of its faults.
+    config
+        What its settings will be put over.
     """
 
-    def __init__(self, name: str, space: Space) -> None:
-        self._name, self._space, self._config = name, space, Config()
+    def __init__(self, name: str, space: Space, config: Config | None = None) -> None:
+        self._name, self._space, self._config = name, space, config or Config()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
 
@@ -80,29 +125,13 @@ class Sampler:
         Raises
         ------
         InputError
-            The space's function fails, or what it returns is no configuration.
+            As `settings_of` does.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a value is outside its range in this branch
             self._study.enqueue_trial(dict(params or {}))
             trial = self._study.ask()
-            try:
-                overrides: Any = self._space.suggest(trial)  # as the user wrote it
-            except Exception as error:
-                raise InputError(
-                    f"{self._name}: suggest(trial): {type(error).__name__}: {one_line(error)}"
-                ) from error
-        if not isinstance(overrides, dict):
-            found = type(overrides).__name__
-            raise InputError(
-                f"{self._name}: suggest(trial) must return a dict of settings, such as "
-                f'{{"loss.gamma": 2.0}}; it returned a {found}'
-            )
-        try:
-            with_overrides(self._config, overrides)
-        except InputError as error:
-            message = str(error).removeprefix("overrides: ")
-            raise InputError(f"{self._name}: suggest(trial): {message}") from None
+            overrides = settings_of(self._name, self._space, trial, self._config)
         return Sample(trial.params, trial.distributions, overrides)
 
 

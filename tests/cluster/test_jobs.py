@@ -71,6 +71,8 @@ def check(command: str, tree: Path) -> None:
         "train --data /data --out /run --config sweep.yaml --set loss.gamma=2 model.weights=null",
         "sweep --data /data --out=/run --space spaces/mine.py --config /elsewhere/sweep.yaml",
         "sweep --data /data --out /run --space focal_gender --resume",
+        "sweep --data /data --out /run --warm-start /other --set model.weights=IMAGENET1K_V2",
+        "train --data /data --out /run --set model.weights=random",
         "report /run",
         "predict --run /run --images /faces --out /predictions.csv",
     ],
@@ -91,6 +93,7 @@ def test_commands_that_mean_the_same_on_a_cluster(command: str, tree: Path):
         ("train --data=data --out /run", "--data data: "),
         ("sweep --data /data --out ~/run", "--out ~/run: "),
         ("report run", "RUN run: "),
+        ("sweep --data /d --out /r --warm-start /a --warm-start b", "--warm-start b: "),
         ("predict --run run --images /f --out /p.csv", "--run run: "),
         (
             "train --data /d --out /r --config other.yaml",

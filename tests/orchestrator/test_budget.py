@@ -31,7 +31,7 @@ def test_each_limit_says_its_setting():
     assert "sweep.epoch_budget is 15" in why_enough(SweepConfig(epoch_budget=15), [trial()] * 3)
     assert why_enough(SweepConfig(patience=2), [trial(), trial()]) is None
     said = why_enough(SweepConfig(patience=2), [trial(), trial(), trial()])
-    assert said == "the hypervolume has stood still for 2 trials"
+    assert said == "the hypervolume has stood still for 2 trials (sweep.patience)"
 
 
 def test_only_complete_trials_move_the_hypervolume():

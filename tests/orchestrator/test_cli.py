@@ -7,6 +7,7 @@ import pytest
 from fakes import make_run
 
 from orchestrator.cli import main
+from orchestrator.errors import InputError
 
 
 def refuse(capfd, *words):
@@ -66,7 +67,51 @@ def test_resume_refuses_what_would_change_the_run(capfd, tmp_path):
         ("--space", "other"),
     ):
         said = refuse(capfd, "sweep", "--out", run.path, "--resume", option, value)
-        assert f"{option} cannot change with --resume" in said
+        assert f"{option} {value.partition('=')[0] * (option == '--set')}".strip() in said
+        assert "cannot change with --resume (only --trials, --hours" in said
+
+
+def test_files_of_a_run_that_are_not_as_it_writes_them_are_one_line(capfd, tmp_path):
+    run = make_run(tmp_path / "run")
+    result = run.path / "trials" / "t002" / "result.json"
+    whole = result.read_text()
+    result.write_text(whole.replace('"kept_epoch"', '"kept_epochs"'))
+    assert f"{result}: kept_epoch" in refuse(capfd, "report", run.path)
+    result.write_text(whole)
+    config = run.path / "config.yaml"
+    whole = config.read_text()
+    for text, says in (
+        (whole.replace("gamma:", "gama:"), f"{config}: loss.gama"),
+        (whole.replace("fingerprint", "finger: ["), f"{config}: not valid YAML"),
+        ("seed: 3\n", f"{config}: lacks data"),
+    ):
+        config.write_text(text)
+        assert says in refuse(capfd, "report", run.path)
+
+
+def test_places_that_cannot_be_are_one_line(capfd, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = refuse(capfd, "train", "--data", "d", "--out", "r", "--config", tmp_path)
+    assert f"{tmp_path}: no configuration file (Is a directory)" in said
+    with pytest.raises(InputError, match=r"no folder can be made there \(Not a directory\)"):
+        make_run(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"id,filename\n1,a.jpg\n2\n", "row 2 has no filename"),
+        ("filename\nZo\u00eb.jpg\n".encode("latin-1"), "no CSV in UTF-8"),
+    ],
+)
+def test_a_list_of_images_that_is_damaged_is_one_line(capfd, tmp_path, content, says):
+    run = make_run(tmp_path / "run")
+    assert main(["report", str(run.path)]) == 0
+    capfd.readouterr()
+    listed = tmp_path / "images.csv"
+    listed.write_bytes(content)
+    words = ("predict", "--run", run.path, "--images", listed, "--out", tmp_path / "p.csv")
+    assert f"{listed}: {says}" in refuse(capfd, *words)
 
 
 def test_predict_refuses_a_trial_that_is_not_complete(capfd, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.config import RECIPES, resolve, with_recipe
+from orchestrator.config import RECIPES, resolve, with_overrides, with_recipe
 from orchestrator.errors import InputError
 from orchestrator.runs import Run
 
@@ -43,13 +43,16 @@ def test_layers_the_later_wins(tmp_path):
 
 
 def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
-    config = resolve("reference", settings=["sweep.concurrent=null", "seed=5", "train.lr=3e-5"])
+    settings = ["sweep.concurrent=null", "seed=5", "train.lr=3e-5", "data.folds=5", "data.fold=3"]
+    config = resolve("reference", settings=settings)
     data = {"path": "somewhere", "fingerprint": "f", "image_size": 80}
     Run.create(str(tmp_path / "run"), config, data)
     run = Run.open(str(tmp_path / "run"))
     assert run.config == config
     assert run.data == data
     assert run.recorded["versions"]["torch"]
+    again = resolve(file=tmp_path / "run" / "config.yaml", settings=["data.fold=4"])
+    assert again == with_overrides(config, {"data.fold": 4})
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,8 @@ def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
         ("loss=3", "loss is a group of keys; set one of name, smoothing, gamma"),
         ("loss.gamma", "expected key=value"),
         ("loss.gamma=[1", "not valid YAML"),
+        ("loss.gamma=2020-13-45", "not valid YAML"),
+        ("recipe=group-dro", "give it with --recipe"),
     ],
 )
 def test_a_wrong_setting_is_one_line(setting, says):
@@ -82,12 +87,28 @@ def test_a_wrong_setting_is_one_line(setting, says):
 
 
 @pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["sweep.sampler=cmaes", "sweep.objective=pareto"], "--set: sweep: cmaes has one"),
+        (["workers=2", "min_workers=3"], "--set: min_workers is 3, more than workers=2"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_one_short_line(settings, says):
+    with pytest.raises(InputError) as caught:
+        resolve(settings=settings)
+    assert str(caught.value).startswith(says)
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("loss: {gamma: x}", "loss.gamma='x'"),
         ("- 1", "expected keys and values at the top, found a list"),
         ("loss: {gamma: 1", "not valid YAML"),
         ("los: {gamma: 1}", "unknown key los.gamma"),
+        ("seed: 2020-13-45", "not valid YAML: month must be in 1..12"),
+        ("recipe: [plain]", "--recipe ['plain']: no such recipe"),
         ("recipe: best", "--recipe best: no such recipe; there are default, plain, reference"),
     ],
 )

@@ -62,7 +62,6 @@ def test_no_share_is_more_than_a_node_has(nodes, processes, reserved):
     [
         ([Node(8, 0)], ["workers=2"], False, 4),
         ([Node(16, 4)], ["workers=4"], True, 4),
-        ([Node(16, 2)], ["workers=4"], False, 4),
         ([Node(16, 2)], ["workers=4", "min_workers=2"], True, 8),
         ([Node(3, 0), Node(3, 0)], ["workers=4"], False, 1),
     ],

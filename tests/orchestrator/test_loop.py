@@ -2,10 +2,11 @@
 
 import os
 import socket
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +20,7 @@ from orchestrator.config import resolve
 from orchestrator.fairness import group_metrics, predict_labels
 from orchestrator.inference import to_input
 from orchestrator.loop import Training, TrainingError
-from orchestrator.stopping import EarlyStopping, EpochMetrics
+from orchestrator.stopping import EarlyStopping, EpochMetrics, kept_so_far
 
 FAST = ("train.precision=fp32", "train.epochs=2")
 
@@ -68,11 +69,12 @@ def seen(batches, epoch=0):
     known |= {image[:, ::-1].tobytes(): (row, True) for row, image in enumerate(train.images)}
     found = []
     for batch in batches.epoch(epoch):
-        images = (batch.inputs.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+        counts = batch.genders != 0  # what keeps a lone row company does not
+        images = (batch.inputs[counts].permute(0, 2, 3, 1) * 255).round().byte().numpy()
         rows = [known[image.tobytes()] for image in images]
         found += rows
-        assert batch.labels.tolist() == train.label[[row for row, _ in rows]].tolist()
-        assert batch.genders.tolist() == train.gender[[row for row, _ in rows]].tolist()
+        assert batch.labels[counts].tolist() == train.label[[row for row, _ in rows]].tolist()
+        assert batch.genders[counts].tolist() == train.gender[[row for row, _ in rows]].tolist()
     return [row for row, _ in found], [mirrored for _, mirrored in found]
 
 
@@ -274,6 +276,29 @@ def test_the_last_layer_is_retrained_on_rows_kept_out_of_training():
     assert training.kept is epochs[-1]
     assert epochs[-1].accuracy > 0.8
     assert np.array_equal(training.kept_logit, training.logits(data["val"]))
+
+
+def test_a_retrained_last_layer_is_never_taken_for_an_epoch():
+    """Not after early stopping either: halving would compare it, and stop a trial at its end."""
+    settings = ("last_layer.held_out=0.3", "train.epochs=9", "train.patience=1", "train.lr=0.3")
+    training = start(*settings, "train.batch_size=16")
+    epochs = list(training)
+    trained, last = [epoch.epoch for epoch in epochs[:-1]], epochs[-1].epoch
+    assert trained == list(range(1, len(epochs)))
+    assert len(trained) < 9
+    assert last == 10
+    table = pd.DataFrame([asdict(epoch) for epoch in epochs])
+    assert [epoch for epoch, _ in kept_so_far(table, training.config.train)] == trained
+
+
+def test_a_row_that_is_alone_in_its_batch_is_no_hindrance_to_batch_norm():
+    """Nor does the copy that keeps it company count."""
+    *_, batch = batches("train.batch_size=53").epoch(0)  # 160 = 3 * 53 + 1
+    assert len(batch.labels) == 2
+    assert torch.equal(batch.inputs[0], batch.inputs[1])
+    assert (batch.weights[1], batch.genders[1], batch.size) == (0, 0, 1)
+    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3), torch.nn.BatchNorm1d(3))
+    assert head(batch.inputs).shape == (2, 3)
 
 
 def test_a_moving_average_of_the_weights_is_what_is_kept():

@@ -24,6 +24,12 @@ def test_the_cosine_schedule_rises_then_falls_within_bounds(steps, warmup):
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
 
 
+def test_a_warm_up_may_take_all_of_a_short_training():
+    config = TrainConfig(schedule="cosine", warmup=0.96)
+    assert lr_factor(config, 10, 9) == 1
+    assert 0 <= lr_factor(config, 10, 10) <= 1  # after the last step, too
+
+
 def vector(*values):
     return torch.nn.Parameter(torch.tensor(values))
 

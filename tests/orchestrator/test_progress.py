@@ -164,6 +164,25 @@ def test_the_time_left_counts_what_this_session_does(tmp_path):
         assert state.seconds_left(now=510.0) < 200
 
 
+def test_what_a_confirmation_took_is_no_part_of_the_searchs_time(tmp_path):
+    run = make_run(tmp_path / "run")
+
+    def session(command: str, seconds: float, now: float) -> Progress:
+        begun = begin(run, command, 20, 10, now, seconds_limit=400.0)
+        ended = begun.model_copy(update={"updated": now + seconds, "state": "finished"})
+        (run.path / "progress.json").write_text(ended.model_dump_json())
+        return begun
+
+    session("sweep", 100, 1_000.0)
+    session("confirm", 500, 1_100.0)
+    session("confirm", 50, 2_000.0)  # which was interrupted, and gone on with
+    again = session("sweep", 30, 3_000.0)
+    assert again.seconds(3_000.0) == 650
+    assert again.search_seconds(3_000.0) == 100
+    assert again.seconds_left(3_000.0) == 300
+    assert session("sweep", 0, 4_000.0).search_seconds(4_000.0) == 130
+
+
 def test_a_progress_file_that_makes_no_sense_is_one_line(tmp_path):
     run = make_run(tmp_path / "run", [])
     (run.path / "progress.json").write_text('{"state": "asleep"}')

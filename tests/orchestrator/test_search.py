@@ -5,6 +5,7 @@ import pytest
 from fakes import FakeTrial, _faces, _write_trial, make_run
 from ray.tune.search import Searcher
 
+from orchestrator.cli import main
 from orchestrator.config import resolve
 from orchestrator.confirm import retrainings
 from orchestrator.errors import InputError
@@ -64,7 +65,7 @@ def test_it_asks_for_as_many_as_wanted_the_baselines_first(tmp_path):
     assert states(searching)[:3] == ["COMPLETE", "FAIL", "PRUNED"]
     assert searching.remaining == 3
     told = searching._study.get_trials()[0]
-    assert told.values == values(run.trial("t000"), "fair")
+    assert told.values == values(run.trial("t000"), run.config)
 
 
 def test_a_trial_that_a_scheduler_stopped_is_pruned_and_an_interrupted_one_has_not_ended(tmp_path):
@@ -134,15 +135,18 @@ def test_a_space_that_fails_now_and_then_costs_its_trials_alone(tmp_path):
         "    if trial.number % 2: raise RuntimeError('odd')\n"
         "    return {'loss.gamma': gamma}\n"
     )
-    run = begin(tmp_path / "run")
+    run = begin(tmp_path / "run", f"sweep.space={file}")
     space = get(str(file))
     study = open_study(run, run.config, space)
     searching = StudyTrials(study, space, run.config, run, "here")
+    unseen = []
+    searching.unseen = unseen.append
     names = [name for name in "abcdef" if searching.suggest(name) != Searcher.FINISHED]
     assert len(names) == 4  # two baselines outside the space, and two of four
     failed = [trial for trial in run.ended() if trial.result.state == "failed"]
     assert [trial.id for trial in failed] == ["t003", "t005"]
-    assert failed[0].result.reason == "RuntimeError: odd"
+    assert failed[0].result.reason.endswith("space.py: suggest(trial): RuntimeError: odd")
+    assert [trial.id for trial in unseen] == ["t003", "t005"]
     assert searching.remaining == 4
 
 
@@ -170,7 +174,7 @@ def test_a_warm_start_tells_the_study_and_counts_for_nothing(tmp_path):
     said = warm_start(study, SPACE, run.config, run, before)
     assert said.startswith("warm start: 3 of 3 trials of")
     warm = [trial for trial in study.get_trials() if WARM in trial.user_attrs]
-    assert [trial.values for trial in warm] == [values(t, "fair") for t in before.complete()]
+    assert [trial.values for trial in warm] == [values(t, run.config) for t in before.complete()]
     assert [trial.params for trial in warm] == [dict(t.params) for t in before.complete()]
     searching = StudyTrials(study, SPACE, run.config, run, "here")
     names = [name for name in "abcdefgh" if searching.suggest(name) != Searcher.FINISHED]
@@ -269,6 +273,88 @@ def test_a_database_that_is_not_there_is_one_line_without_its_password(tmp_path)
     assert "secret" not in (run.path / "study.json").read_text()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:se/c%40ret@127.0.0.1:1/none",
+        "postgresql+psycopg://127.0.0.1:1/none?user=me&password=se/c%40ret&connect_timeout=1",
+    ],
+)
+def test_no_way_to_write_a_password_is_kept_or_shown(tmp_path, url):
+    run = begin(tmp_path / "run")
+    with pytest.raises(InputError) as caught:
+        session(run, url)
+    kept = (run.path / "study.json").read_text()
+    for text in (str(caught.value), kept):
+        assert "postgresql+psycopg://127.0.0.1:1/none" in text
+        assert not [word for word in ("se/c", "ret", "me:", "user=") if word in text]
+    with pytest.raises(InputError, match="not a URL of a database"):
+        session(run, "se/cret")
+
+
+def test_sessions_that_join_at_once_do_not_repeat_each_other(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    run = begin(tmp_path / "run", "sweep.trials=20", "sweep.sampler=random")
+    studies = [open_study(run, run.config, SPACE, url) for _ in range(2)]
+    with working_on(run) as one, working_on(run) as two:
+        sessions = [
+            StudyTrials(study, SPACE, run.config, run, name)
+            for study, name in zip(studies, (one, two), strict=True)
+        ]
+        given = {}
+        for number in range(4):
+            for place, searching in enumerate(sessions):
+                searching.suggest(f"{place}-{number}")
+                asked = searching.assignments[f"{place}-{number}"]
+                given[asked.trial.id] = tuple(sorted(asked.params.items()))
+    assert sorted(given) == [f"t{n:03}" for n in range(8)]
+    drawn = [given[f"t{n:03}"] for n in range(2, 8)]  # but for the baselines
+    assert len(set(drawn)) == 6
+
+
+def test_sessions_count_what_the_others_ended(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    run = begin(tmp_path / "run", "sweep.epoch_budget=15")
+    first, second = session(run, url), session(run, url)
+    unseen = []
+    second.unseen = unseen.append
+    first.suggest("a")
+    first.suggest("b")
+    finish(run, first, "a")
+    assert second.suggest("c") != Searcher.FINISHED  # 10 epochs are trained
+    finish(run, first, "b")
+    assert second.suggest("d") == Searcher.FINISHED
+    assert second.enough == "epochs trained: 20, and sweep.epoch_budget is 15"
+    assert [trial.id for trial in unseen] == ["t000", "t001"]
+    assert (first.interrupted, second.interrupted) == (0, 1)
+
+
+def test_a_recipe_that_a_sweep_begins_from_makes_no_baselines_of_its_trials(tmp_path):
+    begun = resolve("group-dro", settings=["sweep.trials=4"])
+    run = make_run(tmp_path / "run", [], rows=40, config=begun)
+    searching = session(run)
+    for name in "abcd":
+        searching.suggest(name)
+    configs = [searching.assignments[name].config for name in "abcd"]
+    assert [one.recipe for one in configs] == ["plain", "reference", "default", "default"]
+    assert [one.method.name for one in configs] == ["erm", "erm", "group_dro", "group_dro"]
+
+
+def test_a_warm_start_takes_the_fair_metric_as_this_sweep_weighs_it(tmp_path):
+    before = begin(tmp_path / "before", "fair_lambda=0.5")
+    searching = session(before)
+    searching.suggest("a")
+    finish(before, searching, "a")
+    run = begin(tmp_path / "run", "fair_lambda=3")
+    study = open_study(run, run.config, SPACE)
+    warm_start(study, SPACE, run.config, run, before)
+    (warm,) = [trial for trial in study.get_trials() if WARM in trial.user_attrs]
+    kept = before.trial("t000").metrics.set_index("epoch").loc[10]
+    mean = (kept["acc_women"] + kept["acc_men"]) / 2
+    assert warm.values == [pytest.approx(mean - 3 * kept["gap"])]
+    assert warm.values != [pytest.approx(kept["fair"])]
+
+
 def test_the_front_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_path):
     trials = [
         FakeTrial("t000", 0.9, 0.95, "plain"),
@@ -295,5 +381,26 @@ def test_the_front_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_pa
 def test_a_space_may_not_vary_the_data(tmp_path):
     file = tmp_path / "space.py"
     file.write_text("def suggest(trial):\n    return {'data.fold': trial.suggest_int('f', 0, 1)}\n")
-    with pytest.raises(InputError, match=r"it varies data\.fold"):
+    with pytest.raises(InputError, match=r"varies data\.fold"):
         check_space(get(str(file)), config())
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return {'loss.gamma': gama}", "NameError: name 'gama' is not defined"),
+        ("trial.suggest_float('gamma', 0, 3)", "it returned a NoneType"),
+        ("return {'loss.gamma': trial.suggest_float('gamma', 3, 0)}", "ValueError: "),
+        ("return {3: 4}", "it returned a dict with 3 in it"),
+        ("return {'loss.gama': 4}", "unknown key loss.gama"),
+    ],
+)
+def test_a_space_that_is_wrong_is_one_line_before_a_run_is_made(tmp_path, capfd, body, says):
+    file = tmp_path / "space.py"
+    file.write_text(f"def suggest(trial):\n    {body}\n")
+    assert main(["sweep", "--data", "d", "--out", str(tmp_path / "run"), "--space", str(file)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"fairfront: --space {file}: suggest(trial)")
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()

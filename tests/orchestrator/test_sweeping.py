@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from optuna.trial import FixedTrial
 
 from orchestrator.cli import main
+from orchestrator.config import resolve
 from orchestrator.locks import held
 from orchestrator.runs import Run
+from orchestrator.sweeping import Outcome, Sweep
 
 pytestmark = [
     pytest.mark.usefixtures("ray_cluster"),
@@ -92,8 +95,51 @@ def test_another_process_is_kept_off_a_run(run, capfd):
 def test_a_sweep_that_has_had_enough_is_confirmed_too(folder, data, capfd):
     words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--confirm", "1"]
     assert sweep(data, folder / "enough", *words, "--set", "sweep.epoch_budget=1") == 0
-    assert "no more trials: epochs trained: " in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "no more trials: epochs trained: " in said
+    assert "--resume with --set and a larger one goes on" in said
     assert list((folder / "enough" / "confirm").glob("t000/t000-seed1/result.json"))
+    ended = len(Run.open(str(folder / "enough")).ended())
+    more = ["--resume", "--confirm", "0", "--set", f"sweep.epoch_budget={ended + 1}"]
+    assert main(["sweep", "--out", str(folder / "enough"), *more]) == 0
+    assert len(Run.open(str(folder / "enough")).ended()) == ended + 1
+
+
+def test_only_one_session_retrains(run, capfd):
+    (again, *_) = sorted((run.path / "confirm").glob("*/*/result.json"))
+    again.unlink()
+    with held(run.path / "confirm"):
+        assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
+    assert "another session retrains what won" in capfd.readouterr().err
+    assert not again.exists()
+    assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
+    assert again.exists()
+
+
+class Interrupted:
+    """Trials of a sweep that had enough, of which one was interrupted."""
+
+    remaining, elsewhere, interrupted, enough = 5, 0, 1, "10 trials failed"
+
+
+def test_a_sweep_interrupted_in_its_last_trials_is_not_at_its_end():
+    session = Sweep(None, resolve(), None, None, None, [])
+    assert session._outcome(Interrupted(), 1.0) == Outcome(done=False)
+    ended = Interrupted()
+    ended.interrupted = 0
+    assert session._outcome(ended, 1.0).searched
+
+
+def test_a_space_of_ones_own_stays_what_it_was(run, folder):
+    file = folder / "space.py"
+    written = file.read_text()
+    assert (run.path / "space.py").read_text() == written
+    file.write_text("def suggest(trial):\n    return {}\n")
+    try:
+        again = Sweep.open(run, run.config, None, None, [])
+    finally:
+        file.write_text(written)
+    assert again.space.suggest(FixedTrial({"lr": 1e-4})) == {"train.lr": 1e-4}
 
 
 def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data, capfd):

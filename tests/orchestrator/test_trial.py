@@ -5,14 +5,16 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import toy_data
 
+import models
 from orchestrator.checkpoint import FILE, Checkpoints
-from orchestrator.config import resolve
+from orchestrator.config import resolve, with_overrides
 from orchestrator.errors import InputError
 from orchestrator.loop import Training, TrainingError
 from orchestrator.runs import Trial
-from orchestrator.trial import Assignment, load_model, run_trial
+from orchestrator.trial import Assignment, load_model, run_trial, save_model
 
 SETTINGS = ("train.precision=fp32", "train.epochs=3", "train.batch_size=16")
 TIMES = ["seconds", "images_per_second"]
@@ -77,7 +79,8 @@ def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(tmp_path):
         run_trial(assign(tmp_path, "train.checkpoint_seconds=0"), toy_data(), killed_after(1))
     other = Checkpoints(tmp_path, resolve(settings=[*SETTINGS, "train.lr=0.01"]))
     assert other.load() is None
-    same = assign(tmp_path, "train.checkpoint_seconds=0", "workers=2", "data.residence=stream")
+    free = ("train.checkpoint_seconds=9", "train.max_failures=9")
+    same = assign(tmp_path, *free, "workers=2", "data.residence=stream")
     assert Checkpoints(tmp_path, same.config).load() is not None
 
 
@@ -116,6 +119,36 @@ def test_memory_that_a_gpu_lacks_is_one_line_and_other_errors_stay(monkeypatch, 
             run_trial(assign(tmp_path), toy_data())
         assert type(caught.value) is expected
         assert "\n" not in str(caught.value)
+
+
+def test_a_network_whose_weights_need_torchs_notes_on_versions_can_be_read_back(tmp_path):
+    config = resolve(
+        settings=["model.name=mnasnet0_5", "model.weights=random", "model.head=pooled"]
+    )
+    model = models.build(config.model, 32).eval()
+    save_model(tmp_path, model, config, 32)
+    again = load_model(tmp_path / "model.safetensors").network
+    faces = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again(faces), model(faces))
+
+
+def test_a_model_file_of_another_network_is_one_line(tmp_path):
+    config = resolve()
+    model = models.build(config.model, 24)
+    other = with_overrides(config, {"model.batch_norm": True})
+    save_model(tmp_path, model, other, 24)
+    with pytest.raises(InputError, match="its weights are not those of its network"):
+        load_model(tmp_path / "model.safetensors")
+
+
+def test_epochs_lost_before_the_first_checkpoint_are_shown_once(tmp_path):
+    with pytest.raises(KilledError):
+        run_trial(assign(tmp_path, "train.checkpoint_seconds=3600"), toy_data(), killed_after(2))
+    run_trial(assign(tmp_path, "train.checkpoint_seconds=3600"), toy_data())
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("val_loss")
+    steps = [event.step for event in events]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def test_the_model_file_is_all_that_prediction_needs(whole):
