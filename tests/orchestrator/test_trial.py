@@ -128,9 +128,9 @@ def test_a_network_whose_weights_need_torchs_notes_on_versions_can_be_read_back(
     model = models.build(config.model, 32).eval()
     save_model(tmp_path, model, config, 32)
     again = load_model(tmp_path / "model.safetensors").network
-    faces = torch.rand(3, 3, 32, 32)
-    with torch.inference_mode():
-        assert torch.equal(again(faces), model(faces))
+    assert again.state_dict().keys() == model.state_dict().keys()
+    for name, weights in again.state_dict().items():
+        assert torch.equal(weights, model.state_dict()[name])
 
 
 def test_a_model_file_of_another_network_is_one_line(tmp_path):
