@@ -54,9 +54,9 @@ def predict_logits(
     for batch in images.batches(np.arange(rank, rows, world), EVALUATION_BATCH):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             parts.append(model(to_input(batch)).float())
-    logits = torch.zeros(rows, device=device)
-    if parts:
-        logits[rank::world] = torch.cat(parts)
+    local = torch.cat(parts) if parts else torch.zeros(0, device=device)
+    logits = local.new_zeros(rows)
+    logits[rank::world] = local
     if world > 1:
         dist.all_reduce(logits)
     return logits.cpu().numpy()

@@ -87,7 +87,9 @@ def test_weights_that_cannot_be_had_leave_no_run(data, tmp_path, capfd):
 def test_resume_refuses_what_would_change_the_training(words, tmp_path, capfd):
     run = make_run(tmp_path / "run", trials=[])
     assert train("--out", run.path, "--resume", *words) == 2
-    assert f"{words[0]} cannot change with --resume (only --workers can)" in one_line(capfd)
+    said = one_line(capfd)
+    named = "--set train.lr" if words[0] == "--set" else words[0]
+    assert f"{named} cannot change with --resume (only --workers and --set train.check" in said
 
 
 def test_a_sweep_is_not_resumed_as_a_training(tmp_path, capfd):
