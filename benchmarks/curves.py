@@ -1,7 +1,7 @@
 r"""Write the learning curves of a sweep as numbers, for `replay.py`.
 
     fairfront sweep --data DATA --out RUN --space benchmarks/curves_space.py --objective pareto \
-        --trials 61 --epochs 12 --set sweep.sampler=random sweep.halving=false
+        --trials 62 --epochs 24 --set sweep.sampler=random sweep.halving=false
     python benchmarks/curves.py RUN > benchmarks/curves.csv
 
 A row for each epoch of each complete trial that has parameters: what the trial would have kept had
