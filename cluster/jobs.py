@@ -190,13 +190,15 @@ def _is_synthetic(key: str, value: str) -> bool:
 
 def _named_files(parsed: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Give the files that a command line names and that may be sent along."""
+    from models.config import names_file
+
     if config := parsed.get("config"):
         yield "--config", config
     if (space := parsed.get("space")) and space.endswith(".py"):
         yield "--space", space
     for setting in parsed.get("set") or ():
         key, _, value = setting.partition("=")
-        if key == "model.weights" and {".", "/"} & set(value):  # else it names some on the hub
+        if key == "model.weights" and names_file(value):
             yield "--set model.weights", value
 
 

@@ -8,6 +8,11 @@ from orchestrator.files import place
 from orchestrator.strict import Strict
 
 
+def names_file(weights: str) -> bool:
+    """Tell whether `ModelConfig.weights` names a file or URI, and not weights on a hub."""
+    return bool({".", "/"} & set(weights))
+
+
 class ModelConfig(Strict):
     """A network by name, and what it is made with; the defaults are the published recipe's."""
 
@@ -40,4 +45,4 @@ class ModelConfig(Strict):
     @classmethod
     def _absolute(cls, weights: str | None) -> str | None:
         """Make a file's path absolute, so that workers elsewhere agree on it; names have no dot."""
-        return str(place(weights)) if weights and {".", "/"} & set(weights) else weights
+        return str(place(weights)) if weights and names_file(weights) else weights

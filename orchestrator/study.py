@@ -23,7 +23,7 @@ from orchestrator.fairness import fair_of
 from orchestrator.files import one_line, read_json, write_json
 from orchestrator.halving import Direction
 from orchestrator.locks import held
-from orchestrator.progress import BASELINES, Score
+from orchestrator.progress import BASELINES, EndedTrial
 from orchestrator.runs import Run, Trial
 from search_spaces import Space
 
@@ -136,8 +136,8 @@ def values(trial: Trial, config: Config) -> list[float]:
     The fair metric is that of the sweep, whose weight of the gap may not be that of the run which
     the trial is from.
     """
-    kept = trial.metrics[trial.metrics["epoch"] == trial.result.kept_epoch].iloc[0]
-    score = Score.of(kept)
+    score = EndedTrial.of(trial).score
+    assert score is not None  # a complete trial has kept an epoch
     known = {
         "fair": fair_of(score.acc_women, score.acc_men, config.fair_lambda),
         "mean_accuracy": score.mean_accuracy,

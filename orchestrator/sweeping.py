@@ -98,8 +98,7 @@ class Sweep:
             shared = share_data(self.store, self.config, terminal).splits
             outcome = self._search(shared, terminal)
             if outcome.searched and self.config.sweep.confirm:
-                confirmed = self._confirm(shared, terminal)
-                outcome = outcome if confirmed.done and not confirmed.why else confirmed
+                outcome = self._confirm(outcome, shared, terminal)
         except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
             return Outcome(done=False)
         return outcome
@@ -139,13 +138,13 @@ class Sweep:
             return Outcome(done=True, why=why, searched=not elsewhere)
         return Outcome(done=False)
 
-    def _confirm(self, shared: Shared, terminal: TextIO) -> Outcome:
+    def _confirm(self, searched: Outcome, shared: Shared, terminal: TextIO) -> Outcome:
         """Retrain what won, unless another session does."""
         self.run.confirm_path.mkdir(exist_ok=True)
         with held(self.run.confirm_path) as ours:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
-            return Outcome(done=self._retrain(shared, terminal))
+            return searched if self._retrain(shared, terminal) else Outcome(done=False)
 
     def _retrain(self, shared: Shared, terminal: TextIO) -> bool:
         """Retrain what won; return whether all of it was."""
