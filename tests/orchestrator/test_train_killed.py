@@ -1,6 +1,5 @@
 """`train` whose worker or driver is killed with SIGKILL ends as if it had been left alone."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -139,33 +138,27 @@ def start(arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def end_descendants(processes):
-    """Wait for the processes of a killed driver to follow it; end those that do not.
-
-    Ray's workers do at once; its dashboard and runtime-environment agents are still there after
-    half a minute.
-    """
-    _, left = psutil.wait_procs(processes, timeout=5)
-    for process in left:
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(left)
-
-
 def test_a_driver_that_is_killed_can_be_resumed_to_the_same_model(data, tmp_path):
-    epochs = 10  # its worker may go on for some of them before it misses its driver
+    epochs = 20  # to look for the driver's processes takes about as long as one
     whole = start(words(data, tmp_path / "whole", epochs=epochs))
     assert whole.communicate()[0]
     assert whole.returncode == 0
     trial = Run(tmp_path / "killed").trial("default")
     driver = start(words(data, tmp_path / "killed", epochs=epochs))
+    descendants = []
     try:
+        wait_for(lambda: trial.starts, driver)
+        descendants += psutil.Process(driver.pid).children(recursive=True)
         wait_for((trial.path / FILE).exists, driver)
     finally:
-        descendants = psutil.Process(driver.pid).children(recursive=True)
-        os.kill(driver.pid, signal.SIGKILL)
+        driver.kill()
+        # Ray's processes follow their driver, but on a busy machine the worker may end its
+        # training before it misses it.
+        for process in descendants:
+            with suppress(psutil.Error):
+                process.kill()
         driver.communicate()
-        end_descendants(descendants)
+        psutil.wait_procs(descendants)
     assert driver.returncode == -signal.SIGKILL
     assert not trial.has_ended
     assert (trial.path / FILE).exists()
