@@ -33,9 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         with ThreadPoolExecutor(1) as thread:
-            print(
-                json.dumps(thread.submit(measure, arguments.batches[0], arguments.images).result())
-            )
+            measured = thread.submit(measure, arguments.batches[0], arguments.images).result()
+        print(json.dumps(measured))
         return
     print("| batch | way | images/s, median | of the last | page faults |")
     print("|---|---|---|---|---|")

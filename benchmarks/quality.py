@@ -1,12 +1,13 @@
 """What a sweep finds on real faces, against the recipes and against random search.
 
     python benchmarks/quality.py DATA OUT [--hours 0.5] [--space full] [--epochs 12] [--confirm 3]
-                                 [--random RUN]
+                                 [--folds K] [--random RUN]
 
 A sweep of so many hours; then random search that stops no trial, for as many epochs as it trained,
-or one that was run before; then both confirm what they found on new seeds. What counts of each is
-the trial with the best mean fair metric on validation over those seeds, and its mean on test.
-Folders of an earlier call are gone on with, so that it can be interrupted.
+or one that was run before; then both confirm what they found on new seeds, and with --folds on each
+fold of train and val. What counts of each is the trial with the best mean fair metric on validation
+over those, and its mean on test. Folders of an earlier call are gone on with, so that it can be
+interrupted.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--objective", default="fair")
     parser.add_argument("--epochs", default="12")
     parser.add_argument("--confirm", default="3")
+    parser.add_argument("--folds", default="null", help="retrain on each of so many")
     parser.add_argument("--random", type=Path, help="a run of random search on the same data")
     arguments = parser.parse_args()
     words = ["--data", arguments.data, "--space", arguments.space, "--trials", MANY]
@@ -45,7 +47,8 @@ def main() -> None:
     print("| search | trials, of them complete | epochs | best |", *(f" {m} |" for m in METRICS))
     print("|---|---|---|---|" + "---|" * len(METRICS))
     for name, out in {"fairfront": ours, "random": random}.items():
-        sweep(out, "--confirm", arguments.confirm)
+        folds = ["--set", f"sweep.confirm_folds={arguments.folds}"]
+        sweep(out, "--confirm", arguments.confirm, *folds)
         run = Run.open(out)
         confirmed = json.loads((out / "summary.json").read_text())["confirmed"]
         trials = confirmed["trials"]

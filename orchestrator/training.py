@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -101,8 +101,11 @@ def in_ray(run: Run | None = None, workers: int = 1) -> Iterator[TextIO]:
             "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
             "or unset it to run on this machine"
         )
-    with sigterm_interrupts(), tempfile.TemporaryDirectory(prefix="fairfront-") as folder:
-        logs = run.logs_path if run else Path(folder)
+    with sigterm_interrupts(), ExitStack() as stack:
+        if run:
+            logs = run.logs_path
+        else:
+            logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfront-")))
         # Ray Train asks the dashboard's process what became of its workers.
         with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
             yield terminal

@@ -1,6 +1,7 @@
 """Fixtures that the whole suite shares."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes share the 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests bring their own cluster
+# A shell has its background jobs ignore Ctrl-C, and so would the commands that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CELEBA10K = Path(__file__).parents[2] / "shared" / "data" / "celeba10k"
 

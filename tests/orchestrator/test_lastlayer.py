@@ -5,15 +5,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from preparing import synthetic
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from toys import SIDE, toy_data
 
 import models
 from models.config import ModelConfig
+from orchestrator.batches import Batches
+from orchestrator.config import resolve
+from orchestrator.data import load
 from orchestrator.images import hold
 from orchestrator.inference import predict_logits
 from orchestrator.lastlayer import LastLayerConfig, features_of, fit, held_out
+from orchestrator.store import Store
+from orchestrator.tables import describe_draw
+from orchestrator.trainer import share
 
 
 def faces(n=300, d=5, seed=0):
@@ -80,3 +87,14 @@ def test_features_are_what_the_last_layer_sees():
     features = features_of(model, last, images, rows, autocast=False)
     logit = (features @ last.weight.T + last.bias)[:, 0].detach().numpy()
     np.testing.assert_allclose(logit, predict_logits(model, images, len(data))[::-1], atol=1e-5)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_is_held_out_is_not_announced_as_drawn(tmp_path):
+    store = Store.open(synthetic(tmp_path / "data"))
+    config = resolve("last-layer")
+    train = load(store, config.data, "resident")["train"]
+    drawn = Batches(config, train, torch.device("cpu")).drawn
+    assert drawn < len(train)
+    said = describe_draw(config.balance, share(store, config).counts)
+    assert said.startswith(f"balance none: {drawn:,} faces an epoch; women ")
