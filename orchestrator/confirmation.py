@@ -96,8 +96,8 @@ def confirm(
     ``trials`` holds an entry for each retrained trial (see `_entry`). ``best`` is the id of the one
     with the highest mean fair metric on validation, of equals with the smaller mean gap: baselines
     count as well, so that a search that found nothing says so. ``holds`` is whether the winner's
-    mean fair metric on test is above that of every other baseline, null when that is not known, and
-    ``sentence`` says it in words.
+    mean fair metric is above that of every other baseline, on test and on validation, whose faces
+    are new ones with folds; null when that is not known. ``sentence`` says it in words.
     """
     confirmed = {one.trial.id: one for one in read_confirmed(run, evaluated)}
     if not confirmed or best is None:
@@ -249,14 +249,24 @@ def _verdict(
     entry = entries[winner]
     if not rivals:
         return None, f"No baseline to compare {winner} with was retrained."
-    fair = entry["test"]["fair"]["mean"]
-    holds = all(fair > rival["test"]["fair"]["mean"] for rival in rivals.values())
+    not_below = {
+        split: [
+            recipe
+            for recipe, rival in rivals.items()
+            if rival[split]["fair"]["mean"] >= entry[split]["fair"]["mean"]
+        ]
+        for split in EVALUATED
+    }
+    holds = not any(not_below.values())
     others = " and ".join(f"{recipe}'s {spread(rival)}" for recipe, rival in rivals.items())
     told = (
         f"{winner} {'holds' if holds else 'does not hold'}: over {count(entry)} its fair metric on "
         f"test is {spread(entry)}, {others}."
     )
-    return holds, told + _chance(entry["change_vs_plain"] if "plain" in rivals else None)
+    told += _chance(entry["change_vs_plain"] if "plain" in rivals else None)
+    if ahead := [f"{recipe}'s {spread(rivals[recipe], 'val')}" for recipe in not_below["val"]]:
+        told += f" But on validation it is {spread(entry, 'val')}, {' and '.join(ahead)}."
+    return holds, told
 
 
 def _chance(change: Mapping[str, Any] | None) -> str:

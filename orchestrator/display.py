@@ -31,12 +31,20 @@ STALE = 60.0
 
 
 class Screen:
-    """Shows progress on a text stream: redrawn in place on a terminal, else line by line."""
+    """Shows progress on a text stream: redrawn in place on a terminal, else line by line.
 
-    def __init__(self, stream: TextIO) -> None:
+    Parameters
+    ----------
+    stream
+        Where to write.
+    known
+        How many ended trials need no line any more.
+    """
+
+    def __init__(self, stream: TextIO, known: int = 0) -> None:
         self._stream = stream
         self._progress: Progress | None = None
-        self._printed, self._last_line = 0, time.monotonic()
+        self._printed, self._last_line = known, time.monotonic()
         self._console = Console(file=stream, markup=False, highlight=False, emoji=False)
         self._live: Live | None = None
         if self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -96,7 +104,8 @@ class Display:
     def __init__(self, run: Run, stream: TextIO, progress: Progress) -> None:
         self.progress = progress
         """The newest state."""
-        self._path, self._screen = run.path / "progress.json", Screen(stream)
+        self._path = run.path / "progress.json"
+        self._screen = Screen(stream, known=len(progress.ended))  # earlier sessions have shown them
         self._written, self._changed = -HEARTBEAT, True
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import SWEEP, FakeTrial, confirm_run, make_run
 
-from orchestrator.confirmation import METRICS, interval, resample
+from orchestrator.confirmation import METRICS, interval, resample, spread
 from orchestrator.errors import InputError
 from orchestrator.fairness import fair_of
 from orchestrator.page import verdict
@@ -99,6 +99,26 @@ def test_a_winner_that_does_not_hold_is_marked(tmp_path):
     assert lines[2].split()[:2] == ["confirmed", "t000"]
     assert any(line.startswith("t001 does not hold") for line in lines)
     assert all("…" not in line for line in lines)
+
+
+def test_a_winner_that_other_validation_faces_refute_does_not_hold(tmp_path):
+    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
+    run = make_run(tmp_path / "run", trials, rows=4000)
+    confirm_run(run, trials, rows=4000)
+    for folder in (run.path / "confirm" / "t001").iterdir():
+        rows = Trial(folder).predictions
+        men = np.flatnonzero((rows["split"] == "val") & (rows["gender"] == 1))[::8]
+        rows.loc[rows.index[men], "logit"] *= -1
+        Trial(folder).write_predictions(rows)
+    summary = write_report(run)
+    confirmed, text = summary["confirmed"], " ".join(verdict(summary))
+    change = confirmed["trials"]["t001"]["change_vs_plain"]
+    assert change["fair_ci95"][0] > 0  # on test it is better, and not by chance
+    assert confirmed["holds"] is False
+    assert confirmed["best"] == "t000"
+    assert "t001 does not hold: over 3 new seeds" in text
+    val, of_plain = (spread(confirmed["trials"][name], "val") for name in ("t001", "t000"))
+    assert text.count(f" But on validation it is {val}, plain's {of_plain}.") == 1
 
 
 def test_chance_is_named_where_it_cannot_be_excluded(tmp_path):
