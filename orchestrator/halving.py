@@ -1,11 +1,11 @@
 """Asynchronous successive halving by fronts: which trials of a sweep are worth their next epochs.
 
 At a rung, an epoch of a geometric series, a trial goes on only if fewer than 1/eta of the trials
-that got there are better. With one objective this is the stopping rule of ASHA [1]_; with several,
-better is decided by non-dominated sorting, and within a front by crowding distance, as in NSGA-II
-[2]_ and, with another measure of spread, in MO-ASHA [3]_. Two things differ from MO-ASHA: a trial
-on its rung's front always goes on, however large the front is, and no trial is stopped in its
-last epoch.
+that got there are better. With one objective this is the stopping rule of ASHA [1]_; with two,
+better is decided by non-dominated sorting [2]_, as in MO-ASHA [3]_, and within a front by the area
+that a trial alone dominates, as in SMS-EMOA [4]_. Two more things differ from MO-ASHA: a trial on
+its rung's front always goes on, however large the front is, and no trial is stopped in its last
+epoch.
 
 A decision depends on what has been recorded and not on the order in which it was, so the rungs of
 a resumed sweep are read from its trials' ``metrics.csv``, and no state is kept anywhere else.
@@ -14,6 +14,8 @@ a resumed sweep are read from its trials' ``metrics.csv``, and no state is kept 
 .. [2] K. Deb et al., "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", IEEE
    Transactions on Evolutionary Computation 6(2), 2002.
 .. [3] R. Schmucker et al., "Multi-objective Asynchronous Successive Halving", arXiv:2106.12639.
+.. [4] N. Beume et al., "SMS-EMOA: Multiobjective selection based on dominated hypervolume",
+   European Journal of Operational Research 181(3), 2007.
 """
 
 from collections.abc import Mapping
@@ -119,12 +121,12 @@ class Halving:
         """Compare a trial with all that were recorded at a rung."""
         trials = self._rungs[epoch]
         losses = np.array(list(trials.values()))
-        front, crowding = front_numbers(losses), np.zeros(len(losses))
-        for number in range(int(front.max()) + 1):
-            crowding[front == number] = crowding_distances(losses[front == number])
-        own = list(trials).index(trial_id)
-        lonelier = (front == front[own]) & (crowding > crowding[own])
-        better = int(np.sum((front < front[own]) | lonelier))
+        front, own = front_numbers(losses), list(trials).index(trial_id)
+        beside = front == front[own]
+        better = int(np.sum(front < front[own]))
+        if len(self._signs) > 1:  # on one objective's fronts all are equal
+            areas = exclusive_areas(losses[beside], losses.max(axis=0))
+            better += int(np.sum(areas > areas[np.flatnonzero(beside) == own]))
         return Standing(better, len(trials), on_front=bool(front[own] == 0))
 
     def judge(
@@ -217,28 +219,25 @@ def front_numbers(losses: NDArray[np.float64]) -> NDArray[np.intp]:
     return numbers
 
 
-def crowding_distances(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Measure how far a front's points are from their neighbours (Deb et al. 2002, section III-B).
+def exclusive_areas(losses: NDArray[np.float64], worst: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure what each point of a front dominates that none of the others does.
 
-    Equal points count as one, so that the order of the points does not matter.
+    Equal points count as one, so that the order of the points does not matter. In other units of an
+    objective all areas change by the same factor.
 
     Parameters
     ----------
     losses
-        Shape (n, objectives), of one front.
+        Shape (n, 2), of one front, smaller is better.
+    worst
+        Shape (2,): where the areas end, no better than any point in either objective.
 
     Returns
     -------
-    Shape (n,): the sum over objectives of the distance between a point's two neighbours, as a
-    share of the front's range; infinite at the ends.
+    Shape (n,), at least 0.
     """
+    # Sorted by the first objective; along a front the second falls.
     points, place = np.unique(losses, axis=0, return_inverse=True)
-    distances = np.zeros(len(points))
-    for values in points.T:
-        order = np.argsort(values, kind="stable")
-        ranked = values[order]
-        if ranked[-1] > ranked[0]:
-            distances[order[1:-1]] += (ranked[2:] - ranked[:-2]) / (ranked[-1] - ranked[0])
-            distances[order[[0, -1]]] = np.inf
-    result: NDArray[np.float64] = distances[place.reshape(-1)]
-    return result
+    ends = np.append(points[1:, 0], worst[0]), np.append(worst[1], points[:-1, 1])
+    areas: NDArray[np.float64] = (ends[0] - points[:, 0]) * (ends[1] - points[:, 1])
+    return areas[place.reshape(-1)]

@@ -11,7 +11,7 @@ from fakes import FakeTrial, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.study._multi_objective import _fast_non_domination_rank
-from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
+from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from ray.tune.schedulers import ASHAScheduler
 from toys import toy_data
@@ -20,7 +20,7 @@ from orchestrator.config import resolve
 from orchestrator.halving import (
     Halving,
     Rungs,
-    crowding_distances,
+    exclusive_areas,
     front_numbers,
     restore,
 )
@@ -62,13 +62,15 @@ def test_fronts_agree_with_pymoo_and_optuna(some, objectives):
 
 @settings(deadline=None)
 @given(points)
-def test_crowding_agrees_with_pymoo(some):
-    front = np.unique(np.array(some), axis=0)
-    front = front[front_numbers(front) == 0]
-    theirs = calc_crowding_distance(front, filter_out_duplicates=False)
-    # NOTE: pymoo divides by the number of objectives, and gives a lone point an infinite distance.
-    expected = 2 * theirs if len(front) > 1 else [0.0]
-    np.testing.assert_allclose(crowding_distances(front), expected)
+def test_exclusive_areas_agree_with_pymoo(some):
+    losses = np.array(some)
+    front, worst = losses[front_numbers(losses) == 0], losses.max(axis=0)
+    distinct = np.unique(front, axis=0)
+    area = HV(ref_point=worst)
+    for point, ours in zip(front, exclusive_areas(front, worst), strict=True):
+        others = distinct[(distinct != point).any(axis=1)]
+        without = area(others) if len(others) else 0.0
+        assert ours == pytest.approx(area(distinct) - without, abs=1e-12)
 
 
 @settings(deadline=None)
