@@ -46,9 +46,9 @@ def main() -> None:
         sweep(random, *words, "--set", *budget)
     print("| search | trials, of them complete | epochs | best |", *(f" {m} |" for m in METRICS))
     print("|---|---|---|---|" + "---|" * len(METRICS))
+    folds = f"sweep.confirm_folds={arguments.folds}"
     for name, out in {"fairfront": ours, "random": random}.items():
-        folds = ["--set", f"sweep.confirm_folds={arguments.folds}"]
-        sweep(out, "--confirm", arguments.confirm, *folds)
+        sweep(out, "--confirm", arguments.confirm, "--set", folds)
         run = Run.open(out)
         confirmed = json.loads((out / "summary.json").read_text())["confirmed"]
         trials = confirmed["trials"]

@@ -126,7 +126,7 @@ class Halving:
         better = int(np.sum(front < front[own]))
         if len(self._signs) > 1:  # on one objective's fronts all are equal
             areas = exclusive_areas(losses[beside], losses.max(axis=0))
-            better += int(np.sum(areas > areas[np.flatnonzero(beside) == own]))
+            better += int(np.sum(areas > areas[beside[:own].sum()]))
         return Standing(better, len(trials), on_front=bool(front[own] == 0))
 
     def judge(
