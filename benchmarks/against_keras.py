@@ -52,7 +52,9 @@ def main() -> None:
 
 
 def run(python: str, side: str, batch: int) -> float:
-    from orchestrator.raysession import ALLOCATOR  # as Ray's workers have it; harmless to Keras
+    from orchestrator.distributed.ray_session import (
+        ALLOCATOR,  # as Ray's workers have it; harmless to Keras
+    )
 
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     command = [python, __file__, "--side", side, "--batches", str(batch)]
@@ -114,7 +116,7 @@ def our_side(batch: int) -> float:
     import torch
     from training import images_per_second
 
-    from orchestrator.config import resolve
+    from orchestrator.config.layers import resolve
 
     settings = [f"train.batch_size={batch}", f"train.epochs={EPOCHS}", "train.patience=null"]
     config = resolve("reference", settings=[*settings, "balance.policy=none"])

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator.raysession import ALLOCATOR
+from orchestrator.distributed.ray_session import ALLOCATOR
 
 WAYS = {
     "glibc as it is": {},
@@ -63,7 +63,7 @@ def measure(batch: int, images: int) -> tuple[float, int]:
     import torch
     from training import images_per_second
 
-    from orchestrator.config import resolve
+    from orchestrator.config.layers import resolve
 
     settings = [f"train.batch_size={batch}", "train.epochs=4", "balance.policy=none"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -12,12 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.raysession import ALLOCATOR
+from orchestrator.distributed.ray_session import ALLOCATOR
 
 TRIAL = """
 import sys, torch
 from training import images_per_second
-from orchestrator.config import resolve
+from orchestrator.config.settings import resolve
 torch.set_num_threads(int(sys.argv[1]))
 config = resolve("plain", settings=["train.epochs=3"])
 print(images_per_second(config, 1600, torch.device("cpu")))

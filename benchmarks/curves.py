@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.runs import Run
-from orchestrator.stopping import kept_so_far
+from orchestrator.run.directory import Run
+from orchestrator.training.early_stopping import kept_so_far
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import resize
 
-from orchestrator.decode import decode
-from orchestrator.sources.synthetic import write_faces
+from orchestrator.data.reading.decode import decode
+from orchestrator.data.sources.synthetic.population import write_faces
 
 SIZE = 80
 PHOTOGRAPHS = ((640, 640), (1024, 1024), (2000, 1500), (4000, 3000))

@@ -23,13 +23,16 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDat
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import Compose, PILToTensor, Resize
 
-from orchestrator.arrays import Arrays
-from orchestrator.balance import BalanceConfig, draw
-from orchestrator.images import hold
-from orchestrator.inference import pick_device
-from orchestrator.raysession import session
-from orchestrator.shuffle import epoch_order
-from orchestrator.store import Store
+from orchestrator.config.settings import BalanceConfig
+from orchestrator.data.balance import draw_rows
+from orchestrator.data.epoch_order import epoch_order
+from orchestrator.data.store.arrays import Arrays
+from orchestrator.data.store.store import Store
+from orchestrator.data.store.streaming import stream
+from orchestrator.distributed.ray_session import session
+from orchestrator.distributed.stream_windows import read_on_ray
+from orchestrator.training.images import place_on_device
+from orchestrator.training.inference import pick_device
 
 BATCH, WORKERS = 128, 2
 MEMORY, FILES = "DataLoader, TensorDataset in memory", "DataLoader, JPEG files as ImageFolder"
@@ -53,12 +56,12 @@ class ImageFiles(Dataset[Tensor]):
 
 
 def drawn(arrays: Arrays, epoch: int = 0) -> np.ndarray:
-    return draw(UNDERSAMPLE, arrays.gender, arrays.label, arrays.rank, epoch=epoch)
+    return draw_rows(UNDERSAMPLE, arrays.gender, arrays.label, arrays.rank, epoch=epoch)
 
 
 def ours(arrays: Arrays, device: torch.device) -> Way:
     """Deliver as the training loop does, from wherever the images of `arrays` are."""
-    images = hold(arrays.images, device)
+    images = place_on_device(arrays.images, device)
 
     def batches(epoch: int) -> Iterator[Tensor]:
         order = epoch_order(drawn(arrays, epoch), arrays.block, np.random.default_rng(epoch))
@@ -135,7 +138,7 @@ def main() -> None:
     with session():
         ways = {
             "resident": ours(arrays, device),
-            "stream": ours(store.stream("train"), device),
+            "stream": ours(stream(store, "train", read_on_ray), device),
             **rivals,
         }
         rates: dict[str, list[float]] = {name: [] for name in ways}

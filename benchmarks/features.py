@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.runs import Trial
-from orchestrator.store import Store
+from orchestrator.data.store.store import Store
+from orchestrator.run.directory import Trial
 
 
 def main() -> None:

@@ -16,15 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.raysession import ALLOCATOR
-from orchestrator.runs import Trial
+from orchestrator.distributed.ray_session import ALLOCATOR
+from orchestrator.run.directory import Trial
 
 BARE = """
 import sys, torch, models
-from orchestrator.config import resolve
-from orchestrator.data import load
-from orchestrator.loop import Training
-from orchestrator.store import Store
+from orchestrator.config.settings import resolve
+from orchestrator.data.loading import load
+from orchestrator.training.loop import Training
+from orchestrator.data.store.store import Store
 torch.set_num_threads(int(sys.argv[2]))
 config = resolve("plain", settings=sys.argv[3:])
 data = load(Store.open(sys.argv[1]), config.data, "resident")
@@ -41,7 +41,8 @@ sys.exit(main(sys.argv[1:]))
 """
 IN_RAY_TRAIN = """
 import sys
-from orchestrator import alone, trainer
+from orchestrator.distributed import one_worker as alone
+from orchestrator.distributed import many_workers as trainer
 from orchestrator.cli import main
 alone.train_alone = trainer.train_on_workers
 sys.exit(main(sys.argv[1:]))

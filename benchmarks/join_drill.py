@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from ray.cluster_utils import Cluster
 
-from orchestrator.runs import Run
+from orchestrator.run.directory import Run
 
 FAIRFRONT = (sys.executable, "-m", "orchestrator")
 

@@ -48,7 +48,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
                   "model.head=pooled", "model.hidden=0"),
     ),
 }  # fmt: skip
-FIGURES = ("acc_women", "acc_men", "gap", "worst_group", "fair")
+FIGURES = ("acc_women", "acc_men", "gap", "worst_gender", "fair")
 DRAWS = 2000
 
 
@@ -79,11 +79,11 @@ def folder(out: Path, name: str, seed: int) -> Path:
 def train(job: tuple[str, str, str, int, int]) -> str:
     import torch
 
-    from orchestrator.config import resolve
-    from orchestrator.data import load
-    from orchestrator.runs import Trial
-    from orchestrator.store import Store
-    from orchestrator.trial import Assignment, run_trial
+    from orchestrator.config.layers import resolve
+    from orchestrator.data.loading import load
+    from orchestrator.data.store.store import Store
+    from orchestrator.run.directory import Trial
+    from orchestrator.training.trial import Assignment, run_trial
 
     data, out, name, seed, epochs = job
     trial = Trial(folder(Path(out), name, seed))
@@ -97,7 +97,7 @@ def train(job: tuple[str, str, str, int, int]) -> str:
 
 
 def print_table(out: Path, names: list[str], seeds: int) -> None:
-    from orchestrator.runs import Trial
+    from orchestrator.run.directory import Trial
 
     correct, women = {}, None
     for name in names:
@@ -126,7 +126,7 @@ def figures(correct: np.ndarray, women: np.ndarray) -> dict[str, np.ndarray]:
     gap = np.abs(acc_women - acc_men)
     fair = (acc_women + acc_men) / 2 - 2 * gap
     worst = np.minimum(acc_women, acc_men)
-    return {"acc_women": acc_women, "acc_men": acc_men, "gap": gap, "worst_group": worst,
+    return {"acc_women": acc_women, "acc_men": acc_men, "gap": gap, "worst_gender": worst,
             "fair": fair}  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def change(now: np.ndarray, then: np.ndarray, women: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    from orchestrator.raysession import ALLOCATOR
+    from orchestrator.distributed.ray_session import ALLOCATOR
 
     os.environ.update(ALLOCATOR)  # the processes that are started read them
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -16,7 +16,7 @@ import tempfile
 import time
 from datetime import datetime
 
-from orchestrator.runs import Run
+from orchestrator.run.directory import Run
 
 
 def main() -> None:
@@ -77,16 +77,17 @@ def nested_run(data: str, trials: int, epochs: int) -> None:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from orchestrator.raysession import session
-    from orchestrator.store import Store
+    from orchestrator.data.store.store import Store
+    from orchestrator.distributed.ray_session import session
 
     def loop(config: dict) -> None:
         import torch
         from ray import train
 
         import models
-        from models.losses import LossConfig, focal
-        from orchestrator.config import resolve
+        from models.config import LossConfig
+        from models.losses import focal
+        from orchestrator.config.layers import resolve
 
         model = train.torch.prepare_model(models.build(resolve("plain").model, 80))
         optimiser = torch.optim.Adam(model.parameters(), config["lr"])

@@ -31,12 +31,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from orchestrator.chunks import chunk_rows
-from orchestrator.decode import decode_into
-from orchestrator.prepare import Options, prepare
-from orchestrator.raysession import ALLOCATOR, session
-from orchestrator.reading import read_many
-from orchestrator.sources import open_source
+from orchestrator.data.prepare.chunks import chunk_rows
+from orchestrator.data.prepare.prepare import Options, prepare
+from orchestrator.data.reading.decode import decode_into
+from orchestrator.data.reading.image_bytes import read_many
+from orchestrator.data.sources.registry import open_source
+from orchestrator.distributed.ray_session import ALLOCATOR, session
 
 DATA = Path("data")
 SIZE = 80

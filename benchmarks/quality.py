@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.runs import Run
+from orchestrator.run.directory import Run
 
-METRICS = ("fair", "mean_accuracy", "gap", "acc_women", "acc_men", "worst_group")
+METRICS = ("fair", "mean_accuracy", "gap", "acc_women", "acc_men", "worst_gender")
 MANY = "1000"
 
 

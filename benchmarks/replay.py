@@ -51,8 +51,8 @@ def main() -> None:
     if arguments.serve_moasha:
         serve_moasha()
         return
-    from orchestrator.config import SweepConfig
-    from orchestrator.halving import Rungs
+    from orchestrator.config.settings import SweepConfig
+    from orchestrator.search.halving import Rungs
 
     table, defaults = read_table(arguments.curves), SweepConfig()
     most, grace = max(len(row.curve) for row in table), arguments.grace or defaults.grace
@@ -126,7 +126,7 @@ class OptunaOrder:
         return row
 
     def tell(self, row: int, kept: dict, complete: bool) -> None:
-        """Take note of how a trial ended, as `orchestrator.study.tell` does."""
+        """Take note of how a trial ended, as `orchestrator.search.study.tell` does."""
         if complete:
             self._study.tell(self._asked[row], [kept[name] for name in self._objectives])
         else:
@@ -152,8 +152,8 @@ Stops = Callable[[int, int, dict], bool]  # of a row, its epochs and what it kee
 
 
 def by_halving(objectives: dict[str, str], rungs) -> Stops:
-    from orchestrator.config import resolve
-    from orchestrator.halving import Halving
+    from orchestrator.config.layers import resolve
+    from orchestrator.search.halving import Halving
 
     halving = Halving(objectives, rungs)
     config = resolve(settings=[f"train.epochs={rungs.max_epochs}"])
@@ -220,8 +220,8 @@ def all_methods(space_name: str, rungs, syne_python: str) -> dict[str, Method]:
     import optuna
 
     import search_spaces
-    from orchestrator.config import SweepConfig
-    from orchestrator.study import make_sampler
+    from orchestrator.config.settings import SweepConfig
+    from orchestrator.search.study import make_sampler
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = search_spaces.get(space_name)
@@ -274,7 +274,7 @@ def replay(table: list[Row], order, stops: Stops) -> Iterator[tuple[int, int]]:
 
 def hypervolumes(table: list[Row], method: Method, budget: int, seed: int) -> np.ndarray:
     """Return the hypervolume of the complete trials after each epoch spent, shape (budget,)."""
-    from orchestrator.frontier import hypervolume
+    from orchestrator.judging.frontier import hypervolume
 
     curve, front = np.zeros(budget), []
     for spent, row in replay(table, *method(table, seed)):

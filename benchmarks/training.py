@@ -20,11 +20,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from orchestrator.arrays import Arrays
-from orchestrator.config import Config, resolve
-from orchestrator.inference import pick_device
-from orchestrator.loop import Training
-from orchestrator.raysession import ALLOCATOR
+from orchestrator.config.layers import resolve
+from orchestrator.config.settings import Config
+from orchestrator.data.store.arrays import Arrays
+from orchestrator.distributed.ray_session import ALLOCATOR
+from orchestrator.training.inference import pick_device
+from orchestrator.training.loop import Training
 
 GPU_IMAGES, CPU_IMAGES = 95_306, 3_000
 SIDE = 80

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -8,32 +8,35 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cluster.client import connect, last_line, one_line_errors
-from cluster.package import pack, project_root, source_files
-from orchestrator.errors import InputError
+from cluster.package import SourceTree, pack
+from orchestrator.base.versions import git_commit
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-COMMANDS = ("prepare", "train", "sweep", "report", "predict")
 STOP_SECONDS = 60
 """How long a stopped job may take to write what it has finished; Ray's own default is 3."""
 
 INTERRUPTED = 1
 
 
-def submit(arguments: Sequence[str], *, address: str | None, wait: bool, out: TextIO) -> int:
+def submit(
+    arguments: Sequence[str], tree: SourceTree, *, address: str | None, wait: bool, out: TextIO
+) -> int:
     """Run ``fairfront`` with `arguments` as a job on a cluster.
 
     Parameters
     ----------
     arguments
-        The command and its options; places must be such as every node of the cluster sees.
+        The command and its options, checked: places are such as every node of the cluster sees.
+    tree
+        What is sent along.
     address
         The cluster's dashboard, ``http://HOST:8265``; by default what the environment variable
         RAY_API_SERVER_ADDRESS or RAY_ADDRESS says, else this machine's.
@@ -49,14 +52,11 @@ def submit(arguments: Sequence[str], *, address: str | None, wait: bool, out: Te
     Raises
     ------
     InputError
-        The command cannot run as a job, there is no source tree, or no cluster answers.
+        No cluster answers, or it refuses the job.
     """
-    root = project_root(Path.cwd())
-    files = source_files(root)
-    check_command(arguments, root, files)
     client = connect(address)
     with TemporaryDirectory(prefix="fairfront-") as folder, one_line_errors(client):
-        package = pack(root, files, Path(folder) / "source.zip")
+        package = pack(tree.root, tree.files, Path(folder) / "source.zip")
         job = client.submit_job(
             entrypoint=entry_point(arguments), runtime_env=_environment(package)
         )
@@ -100,40 +100,6 @@ def stop(job: str, address: str | None, out: TextIO) -> int:
         state = client.get_job_status(job)
     print(f"job {job}: {'stopping' if running else f'had ended before ({state})'}", file=out)
     return 0
-
-
-def check_command(arguments: Sequence[str], root: Path, files: Sequence[str]) -> None:
-    """Raise `InputError` where a command line would fail on the cluster, or mean something else.
-
-    The job runs in an unpacked copy of `root` that holds only `files`: a relative place would be
-    lost with that copy, and a relative file must be among what is sent.
-    """
-    from orchestrator.cli import parse
-
-    if not arguments or arguments[0] not in COMMANDS:
-        given = arguments[0] if arguments else "nothing"
-        raise InputError(
-            f"submit: {given} is not one of {', '.join(COMMANDS)}; write submit -- sweep …"
-        )
-    parsed = vars(parse(arguments))
-    run = "--run" if arguments[0] == "predict" else "RUN"
-    places = {
-        "source": "SOURCE", "target": run, "data": "--data", "out": "--out", "images": "--images",
-    }  # fmt: skip
-    named = [(key, name, parsed.get(key)) for key, name in places.items()]
-    named += [("", "--warm-start", other) for other in parsed.get("warm_start") or ()]
-    for key, name, value in named:
-        if value is not None and not (_is_everywhere(value) or _is_synthetic(key, value)):
-            raise InputError(
-                f"{name} {value}: a job does not run in this folder; give an absolute path or URI "
-                f"that every node of the cluster sees, for example {Path(value).absolute()}"
-            )
-    for name, value in _named_files(parsed):
-        if not _is_everywhere(value) and Path(value).as_posix() not in files:
-            raise InputError(
-                f"{name} {value}: not among the files that are sent; give it relative to {root} "
-                "(and not ignored by git), or as an absolute path that the cluster sees"
-            )
 
 
 def follow_job(client: "JobSubmissionClient", job: str, address: str | None, out: TextIO) -> int:
@@ -180,33 +146,9 @@ def entry_point(arguments: Sequence[str]) -> str:
     return f"exec {python} -m orchestrator {shlex.join(arguments)}"
 
 
-def _is_everywhere(place: str) -> bool:
-    return "://" in place or Path(place).is_absolute()
-
-
-def _is_synthetic(key: str, value: str) -> bool:
-    return key == "source" and value.partition(":")[0] == "synthetic"
-
-
-def _named_files(parsed: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give the files that a command line names and that may be sent along."""
-    from models.config import names_file
-
-    if config := parsed.get("config"):
-        yield "--config", config
-    if (space := parsed.get("space")) and space.endswith(".py"):
-        yield "--space", space
-    for setting in parsed.get("set") or ():
-        key, _, value = setting.partition("=")
-        if key == "model.weights" and names_file(value):
-            yield "--set model.weights", value
-
-
 def _environment(package: Path) -> dict[str, Any]:
-    from orchestrator.runs import versions
-
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
-    if commit := versions()["git_commit"]:  # the copy has no .git to ask
+    if commit := git_commit():  # the copy has no .git to ask
         variables["FAIRFRONT_GIT_COMMIT"] = commit
     return {"working_dir": str(package), "env_vars": variables}
 

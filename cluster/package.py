@@ -9,10 +9,11 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 SIZE_LIMIT = 100 * 2**20
 """Bytes; the HTTP server of a Ray head refuses a larger upload (its ``client_max_size``)."""
@@ -29,6 +30,26 @@ MARKS = (
 """A folder that holds all the names of one of these is not source code."""
 
 Ignores = tuple[tuple[Path, GitIgnoreSpec], ...]
+
+
+class SourceTree(NamedTuple):
+    """What a job takes along."""
+
+    root: Path
+    files: list[str]
+    """Relative to `root`, sorted."""
+
+
+def source_tree(start: Path) -> SourceTree:
+    """Find the source tree that `start` lies in, and what a job needs of it.
+
+    Raises
+    ------
+    InputError
+        As `project_root` and `source_files` do.
+    """
+    root = project_root(start)
+    return SourceTree(root, source_files(root))
 
 
 def project_root(start: Path) -> Path:

@@ -11,8 +11,8 @@ from torchvision import models as zoo
 from models.cnn import dense, init_like_keras
 from models.config import ModelConfig
 from models.weights import load_weights, normalisation
-from orchestrator.errors import InputError
-from orchestrator.files import one_line
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import one_line
 
 
 class BackboneNetwork(nn.Module):

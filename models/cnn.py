@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 
 class CNN(nn.Module):

@@ -1,11 +1,11 @@
-"""Which network a trial trains."""
+"""Which network a trial trains, by which loss and method."""
 
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from orchestrator.files import place
-from orchestrator.strict import Strict
+from orchestrator.base.files import parse_uri
+from orchestrator.base.strict import Strict
 
 
 def names_file(weights: str) -> bool:
@@ -45,4 +45,31 @@ class ModelConfig(Strict):
     @classmethod
     def _absolute(cls, weights: str | None) -> str | None:
         """Make a file's path absolute, so that workers elsewhere agree on it; names have no dot."""
-        return str(place(weights)) if weights and names_file(weights) else weights
+        return str(parse_uri(weights)) if weights and names_file(weights) else weights
+
+
+class LossConfig(Strict):
+    """A loss by name. focal with ``gamma=0`` and no class balancing is plain cross-entropy."""
+
+    name: Literal["focal", "gce"] = "focal"
+    """A key of `models.losses.LOSSES`."""
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing: the share of each label that is spread over both classes alike."""
+    gamma: float = Field(default=0.0, ge=0)
+    """focal: how much easy examples are discounted: ``(1 - p_t) ** gamma``."""
+    alpha: float = Field(default=0.25, ge=0, le=1)
+    """The weight of class 1 (class 0 has ``1 - alpha``); acts only with `class_balancing`."""
+    class_balancing: bool = False
+    q: float = Field(default=0.7, gt=0, le=1)
+    """gce: near 0 it is cross-entropy, at 1 the mean absolute error, which noise moves least."""
+
+
+class MethodConfig(Strict):
+    """How the losses of a batch become what is minimised."""
+
+    name: Literal["erm", "group_dro", "gap_penalty"] = "erm"
+    """A key of `models.methods.METHODS`."""
+    step: float = Field(default=0.01, gt=0)
+    """group_dro: how fast weight moves to the groups of large loss."""
+    penalty: float = Field(default=1.0, ge=0)
+    """gap_penalty: the weight of the gap beside the loss."""

@@ -3,34 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from orchestrator.strict import Strict
-
-
-class LossConfig(Strict):
-    """A loss by name. focal with ``gamma=0`` and no class balancing is plain cross-entropy."""
-
-    name: str = "focal"
-    """A key of `LOSSES`."""
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing: the share of each label that is spread over both classes alike."""
-    gamma: float = Field(default=0.0, ge=0)
-    """focal: how much easy examples are discounted: ``(1 - p_t) ** gamma``."""
-    alpha: float = Field(default=0.25, ge=0, le=1)
-    """The weight of class 1 (class 0 has ``1 - alpha``); acts only with `class_balancing`."""
-    class_balancing: bool = False
-    q: float = Field(default=0.7, gt=0, le=1)
-    """gce: near 0 it is cross-entropy, at 1 the mean absolute error, which noise moves least."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in LOSSES:
-            raise ValueError(f"no such loss; there are {', '.join(LOSSES)}")
-        return name
+from models.config import LossConfig
 
 
 def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:

@@ -6,41 +6,19 @@ state is in its buffers, so that a checkpoint has it.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
+from models.batch import Batch
+from models.config import MethodConfig
 from models.losses import weighted_mean
-from orchestrator.strict import Strict
-
-if TYPE_CHECKING:
-    from orchestrator.batches import Batch
 
 STRATA = tuple((gender, label) for gender in (-1, 1) for label in (0, 1))
 MEMORY = 0.9
 """The share of the running mean of the gap that one batch leaves as it was."""
-
-
-class MethodConfig(Strict):
-    """How the losses of a batch become what is minimised."""
-
-    name: str = "erm"
-    """A key of `METHODS`."""
-    step: float = Field(default=0.01, gt=0)
-    """group_dro: how fast weight moves to the groups of large loss."""
-    penalty: float = Field(default=1.0, ge=0)
-    """gap_penalty: the weight of the gap beside the loss."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"no such method; there are {', '.join(METHODS)}")
-        return name
 
 
 class Method(nn.Module):
@@ -54,7 +32,7 @@ class Method(nn.Module):
         self.config = config
 
     @override
-    def forward(self, per_sample: Tensor, logit: Tensor, batch: "Batch") -> Tensor:
+    def forward(self, per_sample: Tensor, logit: Tensor, batch: Batch) -> Tensor:
         """Give this worker's part of the objective.
 
         Parameters
@@ -89,7 +67,7 @@ class GroupDRO(Method):
         self.register_buffer("q", torch.full((len(STRATA),), 1 / len(STRATA)))
 
     @override
-    def forward(self, per_sample: Tensor, logit: Tensor, batch: "Batch") -> Tensor:
+    def forward(self, per_sample: Tensor, logit: Tensor, batch: Batch) -> Tensor:
         """Give this worker's part of the objective, having moved q."""
         of = [(batch.genders == gender) & (batch.labels == label) for gender, label in STRATA]
         member = torch.stack(of).to(per_sample.dtype)
@@ -124,7 +102,7 @@ class GapPenalty(Method):
         self.register_buffer("gap", torch.zeros(()))
 
     @override
-    def forward(self, per_sample: Tensor, logit: Tensor, batch: "Batch") -> Tensor:
+    def forward(self, per_sample: Tensor, logit: Tensor, batch: Batch) -> Tensor:
         """Give this worker's part of the objective, having moved the running mean of the gap."""
         truth = torch.sigmoid((2 * batch.labels - 1) * logit)
         member = torch.stack([batch.genders == -1, batch.genders == 1]).to(truth.dtype)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from models.config import ModelConfig
-from orchestrator.errors import InputError
-from orchestrator.files import one_line, place, reason_of
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import one_line, parse_uri, reason_of
 
 # NOTE: null means the first weights of a network, IMAGENET1K_V1, and not its newest. For ResNet50,
 # V2 is better on ImageNet (80.9 against 76.1%), but it was trained with label smoothing, mixup and
@@ -79,7 +79,7 @@ def _download(weights: Any) -> dict[str, Any]:
 
 
 def _read(where: str, names: list[str]) -> dict[str, Any]:
-    file = place(where)
+    file = parse_uri(where)
     try:
         content = file.read_bytes()
     except Exception as error:  # file systems raise what the libraries beneath them do

@@ -20,8 +20,8 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from orchestrator.errors import InputError
-from orchestrator.files import one_line
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import one_line
 from search_spaces import (
     architecture,
     focal,

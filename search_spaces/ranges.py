@@ -14,9 +14,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
-from orchestrator.config import Config, with_overrides
-from orchestrator.errors import InputError
-from orchestrator.files import one_line
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import one_line
+from orchestrator.config.layers import with_overrides
+from orchestrator.config.settings import Config
 from search_spaces import Space
 
 SAMPLES = 200

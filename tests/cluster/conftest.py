@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cluster.client import connect
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 TOKEN = "0123456789abcdef" * 4
 RAY_VARIABLES = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.client import DEFAULT_ADDRESS, cluster_url, connect, find_token, last_line
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("no_ray_settings")
 

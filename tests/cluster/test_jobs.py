@@ -1,7 +1,6 @@
 import io
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +12,10 @@ import pytest
 from aiohttp import ClientError
 from ray.job_submission import JobDetails
 
-from cluster.jobs import check_command, entry_point, follow_job, jobs, logs, stop, submit
-from orchestrator.doctor import check_cluster
-from orchestrator.errors import InputError
+from cluster.jobs import entry_point, follow_job, jobs, logs, stop, submit
+from cluster.package import source_tree
+from orchestrator.base.errors import InputError
+from orchestrator.cli.doctor import check_cluster
 
 # Raised inside Ray's client.
 pytestmark = [
@@ -59,59 +59,6 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def check(command: str, tree: Path) -> None:
-    check_command(shlex.split(command), tree, ["sweep.yaml", "spaces/mine.py"])
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "prepare synthetic:100 --out s3://bucket/data",
-        "prepare /faces/manifest.csv --images s3://bucket/faces --out /data",
-        "train --data /data --out /run --config sweep.yaml --set loss.gamma=2 model.weights=null",
-        "sweep --data /data --out=/run --space spaces/mine.py --config /elsewhere/sweep.yaml",
-        "sweep --data /data --out /run --space focal_gender --resume",
-        "sweep --data /data --out /run --warm-start /other --set model.weights=IMAGENET1K_V2",
-        "train --data /data --out /run --set model.weights=random",
-        "report /run",
-        "predict --run /run --images /faces --out /predictions.csv",
-    ],
-)
-def test_commands_that_mean_the_same_on_a_cluster(command: str, tree: Path):
-    check(command, tree)
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("", "submit: nothing is not one of prepare, train, sweep, report, predict"),
-        ("watch /run", "submit: watch is not one of"),
-        ("sweep --out /run --trails 3", "unrecognized arguments: --trails 3"),
-        ("prepare faces.csv --out /data", r"SOURCE faces.csv: .*absolute path or URI .*faces.csv$"),
-        ("prepare synthetic:9 --out data", "--out data: "),
-        ("prepare /faces.csv --images faces --out /data", "--images faces: "),
-        ("train --data=data --out /run", "--data data: "),
-        ("sweep --data /data --out ~/run", "--out ~/run: "),
-        ("report run", "RUN run: "),
-        ("sweep --data /d --out /r --warm-start /a --warm-start b", "--warm-start b: "),
-        ("predict --run run --images /f --out /p.csv", "--run run: "),
-        (
-            "train --data /d --out /r --config other.yaml",
-            "--config other.yaml: not among the files",
-        ),
-        ("sweep --data /d --out /r --space no.py", "--space no.py: not among the files"),
-        (
-            "train --data /d --out /r --set model.name=cnn model.weights=w.pth",
-            "--set model.weights w.pth: not among the files",
-        ),
-    ],
-)
-def test_commands_that_would_fail_there(command: str, message: str, tree: Path):
-    with pytest.raises(InputError, match=message) as raised:
-        check(command, tree)
-    assert "\n" not in str(raised.value)
-
-
 @pytest.mark.usefixtures("no_ray_settings")
 def test_the_entry_point_survives_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     arguments = ["predict", "a b", "$HOME", "it's", "*", "", "x;y"]
@@ -140,7 +87,13 @@ def test_the_entry_point_survives_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.usefixtures("tree")
 def test_an_unreachable_cluster_is_an_input_error():
     with pytest.raises(InputError, match="no Ray cluster answers"):
-        submit(["report", "/run"], address="http://127.0.0.1:1", wait=True, out=io.StringIO())
+        submit(
+            ["report", "/run"],
+            source_tree(Path.cwd()),
+            address="http://127.0.0.1:1",
+            wait=True,
+            out=io.StringIO(),
+        )
 
 
 class FakeClient:
@@ -192,7 +145,7 @@ def test_how_following_a_job_ends(client: FakeClient, code: int, last: str):
 
 def submitted(head: str, *arguments: str) -> tuple[int, str]:
     out = io.StringIO()
-    code = submit(arguments, address=head, wait=True, out=out)
+    code = submit(arguments, source_tree(Path.cwd()), address=head, wait=True, out=out)
     return code, out.getvalue()
 
 
@@ -222,7 +175,10 @@ def test_the_real_program_runs_as_a_job(head: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("tree")
 def test_a_job_is_listed_followed_and_stopped(head: str):
     out = io.StringIO()
-    assert submit(["report", "/sleep"], address=head, wait=False, out=out) == 0
+    assert (
+        submit(["report", "/sleep"], source_tree(Path.cwd()), address=head, wait=False, out=out)
+        == 0
+    )
     found = re.search(r"fairfront stop (raysubmit_\w+) --address", out.getvalue())
     assert found
     job = found[1]
@@ -255,8 +211,10 @@ def test_a_job_is_listed_followed_and_stopped(head: str):
 @pytest.mark.ray
 @pytest.mark.usefixtures("tree")
 def test_ctrl_c_leaves_the_job_running(head: str):
-    code = "import sys; from cluster.jobs import submit; "
-    code += f"sys.exit(submit(['report', '/sleep'], address={head!r}, wait=True, out=sys.stdout))"
+    code = "import pathlib, sys; from cluster import jobs, package; "
+    code += "tree = package.source_tree(pathlib.Path.cwd()); "
+    code += f"words = {{'address': {head!r}, 'wait': True, 'out': sys.stdout}}; "
+    code += "sys.exit(jobs.submit(['report', '/sleep'], tree, **words))"
     waiting = subprocess.Popen(
         [sys.executable, "-P", "-c", code],  # the tree holds another orchestrator
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

@@ -5,7 +5,7 @@ import pytest
 
 from cluster import package
 from cluster.package import pack, project_root, source_files
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 
 def write(root: Path, *names: str) -> None:
@@ -17,7 +17,12 @@ def write(root: Path, *names: str) -> None:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    write(root, "pyproject.toml", "orchestrator/cli.py", "orchestrator/templates/a.html.j2")
+    write(
+        root,
+        "pyproject.toml",
+        "orchestrator/cli/main.py",
+        "orchestrator/report/templates/a.html.j2",
+    )
     return root
 
 
@@ -34,7 +39,9 @@ def test_a_folder_outside_a_tree_is_refused(tmp_path: Path):
 def test_this_repository_sends_its_packages_and_little_else():
     root = project_root(Path(__file__))
     files = source_files(root)
-    assert {"pyproject.toml", "cluster/jobs.py", "orchestrator/cli.py", "models/cnn.py"} <= {*files}
+    assert {"pyproject.toml", "cluster/jobs.py", "orchestrator/cli/main.py", "models/cnn.py"} <= {
+        *files
+    }
     assert not [name for name in files if "__pycache__" in name or name.startswith(".")]
 
 
@@ -61,8 +68,8 @@ def test_data_runs_and_environments_stay_here_whatever_their_names(tree: Path):
     write(tree, "configs/config.yaml")  # a configuration without trials is source
     assert source_files(tree) == [
         "configs/config.yaml",
-        "orchestrator/cli.py",
-        "orchestrator/templates/a.html.j2",
+        "orchestrator/cli/main.py",
+        "orchestrator/report/templates/a.html.j2",
         "pyproject.toml",
     ]
 
@@ -106,4 +113,4 @@ def test_a_package_has_the_contents_and_depends_on_nothing_else(tree: Path, tmp_
     assert pack(tree, files, tmp_path / "2.zip").read_bytes() == first
     with zipfile.ZipFile(tmp_path / "1.zip") as written:
         assert written.namelist() == files
-        assert written.read("orchestrator/cli.py") == b"orchestrator/cli.py"
+        assert written.read("orchestrator/cli/main.py") == b"orchestrator/cli/main.py"

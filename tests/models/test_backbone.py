@@ -15,7 +15,7 @@ from torchvision.transforms.functional import normalize
 
 import models
 from models.config import ModelConfig
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 SIZE = 80
 CONFIG = ModelConfig(name="resnet50")

@@ -8,9 +8,9 @@ from published import copy_keras_weights, from_keras, keras_cnn, to_torch
 
 import models
 from models.cnn import CNN, smallest_image
-from models.config import ModelConfig
-from models.losses import LossConfig, focal, weighted_mean
-from orchestrator.errors import InputError
+from models.config import LossConfig, ModelConfig
+from models.losses import focal, weighted_mean
+from orchestrator.base.errors import InputError
 
 PARAMETERS = 4_288_577
 TOLERANCE = 1e-5

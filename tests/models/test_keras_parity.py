@@ -16,12 +16,12 @@ from keras.src.backend.common import dtypes
 from published import copy_keras_weights, give_weights, keras_cnn
 
 import models
-from orchestrator.arrays import Arrays
-from orchestrator.balance import draw
-from orchestrator.config import resolve
-from orchestrator.loop import Training
-from orchestrator.splits import assign_ranks
-from orchestrator.stopping import EarlyStopping
+from orchestrator.config.layers import resolve
+from orchestrator.data.balance import draw_rows
+from orchestrator.data.splits import assign_ranks
+from orchestrator.data.store.arrays import Arrays
+from orchestrator.training.early_stopping import EarlyStopping
+from orchestrator.training.loop import Training
 
 # Keras 3.15 with torch, under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -69,7 +69,7 @@ class Twins:
         self.training = Training(config, model, faces(400, seed=1), self.val)
         self.losses = []
         """Of each step, ours and Keras's."""
-        self.val_rows = draw(config.balance, self.val.gender, self.val.label, self.val.rank)
+        self.val_rows = draw_rows(config.balance, self.val.gender, self.val.label, self.val.rank)
         self._dtype, self._take = dtype, self.training._step
         monkeypatch.setattr(self.training, "_step", self._step)
 

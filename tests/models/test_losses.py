@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.losses import LOSSES, LossConfig, focal, weighted_mean
-from orchestrator.config import resolve
-from orchestrator.errors import InputError
+from models.config import LossConfig
+from models.losses import LOSSES, focal, weighted_mean
+from orchestrator.base.errors import InputError
+from orchestrator.config.layers import resolve
 
 N = 64
 TOLERANCE = 1e-5
@@ -192,5 +193,7 @@ def test_weights_scale_the_loss():
 
 
 def test_unknown_loss_is_one_line():
-    with pytest.raises(InputError, match=r"^--set: loss.name='hinge': .*there are focal, gce$"):
+    with pytest.raises(
+        InputError, match=r"^--set: loss.name='hinge': input should be 'focal' or 'gce'$"
+    ):
         resolve(settings=["loss.name=hinge"])

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import methods
-from models.losses import LossConfig, focal
-from models.methods import METHODS, STRATA, MethodConfig
-from orchestrator.batches import Batch
-from orchestrator.config import resolve
-from orchestrator.errors import InputError
+from models.batch import Batch
+from models.config import LossConfig, MethodConfig
+from models.losses import focal
+from models.methods import METHODS, STRATA
+from orchestrator.base.errors import InputError
+from orchestrator.config.layers import resolve
 
 ROWS = 24
 
@@ -148,5 +149,7 @@ def test_state_is_in_the_checkpoint():
 
 
 def test_an_unknown_method_is_one_line():
-    with pytest.raises(InputError, match=r"method.name='irm': .*there are erm, group_dro"):
+    with pytest.raises(
+        InputError, match=r"method.name='irm': input should be 'erm', 'group_dro' or "
+    ):
         resolve(settings=["method.name=irm"])

@@ -10,7 +10,7 @@ from torchvision import models as zoo
 
 import models
 from models.config import ModelConfig
-from orchestrator.errors import InputError
+from orchestrator.base.errors import InputError
 
 SIZE = 64
 CONFIG = ModelConfig(name="resnet50", head="pooled", hidden=0)

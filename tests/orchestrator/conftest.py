@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from orchestrator.files import Anywhere, place
+from orchestrator.base.files import Anywhere, parse_uri
 
 MakeFaces = Callable[..., Path]
 
@@ -32,7 +32,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Anywhere]
         return
     memory = fsspec.filesystem("memory")
     memory.mkdirs("/folder")
-    yield place("memory://folder")
+    yield parse_uri("memory://folder")
     memory.rm("/folder", recursive=True)
 
 
@@ -61,14 +61,17 @@ def make_faces(tmp_path: Path) -> MakeFaces:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 8 rows, so that a small source has several."""
-    for module in ("unfinished", "selection"):
-        monkeypatch.setattr(f"orchestrator.{module}.chunk_rows", lambda _rows, _size: 8)
+    for module in ("work_folder", "rows"):
+        monkeypatch.setattr(
+            f"orchestrator.data.prepare.{module}.chunk_rows", lambda _rows, _size: 8
+        )
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks done one after the other in this process, the last one first, instead of by Ray."""
-    from orchestrator import pool, prepare
+    from orchestrator.data.prepare import prepare
+    from orchestrator.data.prepare import ray_pool as pool
 
     def map_chunks(task: pool.Task, job: Any, table: pd.DataFrame) -> Iterator[Any]:
         for chunk in sorted(table["chunk"].unique(), reverse=True):

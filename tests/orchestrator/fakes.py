@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.config import Config, resolve, with_overrides
-from orchestrator.fairness import group_metrics, predict_labels
-from orchestrator.runs import Run, Trial, TrialResult
+from orchestrator.config.layers import resolve, with_overrides
+from orchestrator.config.settings import Config
+from orchestrator.judging.fairness import group_metrics, predict_labels
+from orchestrator.run.directory import Run, Trial, TrialResult
 
 
 @dataclass
@@ -177,6 +178,7 @@ def _epochs(predictions: pd.DataFrame, epochs: int, speed: float) -> pd.DataFram
                 "gap": last.gap,
                 "fair": last.fair - short,
                 "fair_lambda1": last.fair_lambda1 - short,
+                "worst_gender": last.worst_gender - short,
                 "worst_group": last.worst_group - short,
                 "seconds": 9.3,
                 "images_per_second": speed,

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.files import Anywhere
+from orchestrator.base.files import Anywhere
 
 
 def write_zip(

@@ -8,11 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestrator import chunks
-from orchestrator import prepare as preparation
-from orchestrator.prepare import Options, prepare
-from orchestrator.sources import open_source
-from orchestrator.store import Store
+from orchestrator.data.prepare import chunks
+from orchestrator.data.prepare import prepare as preparation
+from orchestrator.data.prepare.prepare import Options, prepare
+from orchestrator.data.sources.registry import open_source
+from orchestrator.data.store.store import Store
 
 SMALL = Options(image_size=10)
 

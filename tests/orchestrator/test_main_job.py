@@ -11,11 +11,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.cli import main
-from orchestrator.config import resolve
-from orchestrator.devices import Node
-from orchestrator.runs import Run
-from orchestrator.store import Store
-from orchestrator.sweep import plan
+from orchestrator.config.layers import resolve
+from orchestrator.data.store.store import Store
+from orchestrator.distributed.devices import Node
+from orchestrator.run.directory import Run
+from orchestrator.search.tune_trials import plan
 
 pytestmark = [
     pytest.mark.usefixtures("ray_cluster"),

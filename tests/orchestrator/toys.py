@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from orchestrator.arrays import Arrays
+from orchestrator.data.store.arrays import Arrays
 
 SIDE = 24
 

@@ -7,9 +7,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import search_spaces
+from orchestrator.base.errors import InputError
 from orchestrator.cli import main
-from orchestrator.errors import InputError
-from orchestrator.spaces import describe
+from orchestrator.cli.search_spaces import describe
 from search_spaces import Space
 from search_spaces.ranges import SOMETIMES, count, read
 

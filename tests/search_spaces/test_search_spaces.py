@@ -11,10 +11,12 @@ import torch
 import models
 import search_spaces
 from models.config import ModelConfig
-from orchestrator.balance import sample_weights
-from orchestrator.config import RECIPES, SweepConfig, resolve, with_overrides, with_recipe
-from orchestrator.errors import InputError
-from orchestrator.study import make_sampler
+from orchestrator.base.errors import InputError
+from orchestrator.config.layers import resolve, with_overrides, with_recipe
+from orchestrator.config.recipes import RECIPES
+from orchestrator.config.settings import SweepConfig
+from orchestrator.data.balance import sample_weights
+from orchestrator.search.study import make_sampler
 from search_spaces import architecture
 
 WEIGHTS = ("balance.weight_women", "balance.weight_men")

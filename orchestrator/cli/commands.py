@@ -1,0 +1,226 @@
+"""What each command does, from its parsed arguments to its exit code."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import make_folder, parse_uri, read_json, refuse_existing
+from orchestrator.cli.arguments import fractions, open_data
+from orchestrator.cli.parser import parse
+from orchestrator.cli.runs import DONE, FAILED, finish, in_ray, sweep, train
+from orchestrator.data.splits import describe_counts
+from orchestrator.data.store.store import DROPPED
+from orchestrator.run.directory import Run
+
+if TYPE_CHECKING:
+    from orchestrator.data.store.store import Store
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Decode, split and store the faces of a source."""
+    try:
+        store = _prepare(arguments)
+    except KeyboardInterrupt:
+        print("fairfront: interrupted; the same command goes on where it was", file=sys.stderr)
+        return FAILED
+    print(_describe(store))
+    return DONE
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write a run's tables, plot and report anew."""
+    return finish(Run.open(arguments.target))
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Label images with a trained network."""
+    from orchestrator.distributed.predict import find_images, write_predictions
+    from orchestrator.distributed.predict import predict as predict_images
+    from orchestrator.judging.judge import evaluate_trial
+    from orchestrator.judging.thresholds import FIXED
+
+    run, out = Run.open(arguments.target), parse_uri(arguments.out)
+    refuse_existing(out, "a file")
+    trial_id = arguments.trial
+    if trial_id == "best":
+        best = read_json(run.path / "summary.json")["best"]
+        if best is None:
+            raise InputError(f"{arguments.target}: no trial of this run is complete")
+        trial_id = best["trial_id"]
+    elif trial_id not in [trial.id for trial in run.complete()]:
+        known = ", ".join(trial.id for trial in run.complete()) or "none"
+        raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
+    threshold = FIXED.women
+    if arguments.threshold == "shared":
+        evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
+        threshold = evaluated.judged["shared"].thresholds.women
+    images = find_images(arguments.images)
+    if isinstance(out, Path):
+        make_folder(out.parent)
+    with in_ray():
+        predicted = predict_images(
+            run.trial(trial_id).path / "model.safetensors", images, threshold
+        )
+    dropped = write_predictions(predicted, out, proba=arguments.proba)
+    at = f" at threshold {threshold:.4g}" if threshold != FIXED.women else ""
+    print(f"{len(images) - dropped:,} images labelled by trial {trial_id}{at}: {out}")
+    if dropped:
+        print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)
+    return DONE
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Show what is in a data set."""
+    from orchestrator.data.inspect.inspection import inspect as inspect_store
+
+    sheet = parse_uri(arguments.sheet) if arguments.sheet else None
+    inspect_store(open_data(arguments.target), sys.stdout, sheet)
+    return DONE
+
+
+def search_spaces(arguments: argparse.Namespace) -> int:
+    """List the search spaces, or show one."""
+    from orchestrator.cli.search_spaces import list_spaces, show_space
+
+    if arguments.shown is None:
+        list_spaces(sys.stdout)
+    else:
+        show_space(arguments.shown, sys.stdout)
+    return DONE
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Show the progress of a run, perhaps another process's."""
+    from orchestrator.cli.display import watch as watch_run
+
+    return watch_run(Run.open(arguments.target), sys.stdout)
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Open Optuna Dashboard and TensorBoard on a run."""
+    from orchestrator.cli.dashboard import dashboard as open_dashboard
+
+    return open_dashboard(Run.open(arguments.target), port=arguments.port, out=sys.stdout)
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """Run a command on a Ray cluster."""
+    from cluster import jobs
+    from cluster.package import source_tree
+    from orchestrator.cli.job_command import check_job
+
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    tree = source_tree(Path.cwd())
+    check_job(command, tree)
+    address, wait = arguments.address, arguments.wait
+    return jobs.submit(command, tree, address=address, wait=wait, out=sys.stdout)
+
+
+def list_jobs(arguments: argparse.Namespace) -> int:
+    """List the jobs of a Ray cluster."""
+    from cluster import jobs
+
+    return jobs.jobs(arguments.address, sys.stdout)
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print a job's log."""
+    from cluster import jobs
+
+    return jobs.logs(arguments.job, arguments.address, follow=arguments.follow, out=sys.stdout)
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Stop a job."""
+    from cluster import jobs
+
+    return jobs.stop(arguments.job, arguments.address, sys.stdout)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Do the main job on synthetic faces."""
+    out = parse_uri(arguments.out)
+    refuse_existing(out, "a folder")
+    data, run_path = (str(Path(arguments.out) / name) for name in ("data", "run"))
+    source = f"synthetic:{arguments.faces}"
+    begun = time.monotonic()
+    for words in (
+        ["prepare", source, "--out", data, "--split-by", "identity"],
+        [
+            *("sweep", "--data", data, "--out", run_path),
+            *("--trials", str(arguments.trials), "--epochs", str(arguments.epochs)),
+        ],
+    ):
+        print("$ fairfront " + " ".join(words), flush=True)
+        step = parse(words)
+        code = COMMANDS[step.command_name](step)
+        if code != DONE:
+            return code
+    print(f"The demo took {time.monotonic() - begun:.0f} s.")
+    return DONE
+
+
+def doctor(_arguments: argparse.Namespace) -> int:
+    """Check this machine."""
+    from orchestrator.cli.doctor import doctor as examine
+
+    return examine(sys.stdout)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "prepare": prepare,
+    "train": train,
+    "sweep": sweep,
+    "search_spaces": search_spaces,
+    "report": report,
+    "predict": predict,
+    "inspect": inspect,
+    "watch": watch,
+    "dashboard": dashboard,
+    "submit": submit,
+    "jobs": list_jobs,
+    "logs": logs,
+    "stop": stop,
+    "demo": demo,
+    "doctor": doctor,
+}
+
+
+def _prepare(arguments: argparse.Namespace) -> "Store":
+    from orchestrator.data.prepare.prepare import Options, refuse_taken
+    from orchestrator.data.prepare.prepare import prepare as prepare_store
+    from orchestrator.data.sources.registry import open_source
+
+    options = Options(
+        image_size=arguments.image_size,
+        fractions=fractions(arguments.split),
+        split_by=arguments.split_by,
+        seed=arguments.seed,
+        limit=arguments.limit,
+        max_bad=arguments.max_bad,
+    )
+    options.check()
+    refuse_taken(parse_uri(arguments.out))
+    source = open_source(
+        arguments.source,
+        images=arguments.images,
+        label=arguments.label,
+        group=arguments.group,
+        seed=arguments.seed,
+    )
+    with in_ray() as screen, screen.count_rows("preparing") as show:
+        return prepare_store(source, arguments.out, options, show)
+
+
+def _describe(store: "Store") -> str:
+    """Say what `prepare` made."""
+    meta = store.meta
+    lines = [f"{store.path}: {meta.rows:,} faces of {meta.image_size}x{meta.image_size}"]
+    lines += [f"  {split:5} {describe_counts(meta.strata(split))}" for split in meta.counts]
+    if meta.dropped:
+        lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / DROPPED}")
+    return "\n".join(lines)

@@ -1,0 +1,274 @@
+"""Every command and its options; a wrong word raises `InputError`."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from orchestrator import __version__
+from orchestrator.base.errors import InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+class _Workers(argparse.Action):
+    """Reads ``N`` or ``MIN-MAX`` into `workers` and `min_workers`."""
+
+    def __call__(self, _parser: Any, namespace: Any, words: Any, _option: Any = None) -> None:
+        numbers = re.fullmatch(r"(?:(\d+)-)?(-?\d+)", words)
+        if numbers is None:
+            raise argparse.ArgumentError(self, f"{words}: give a number, or a range as 2-4")
+        namespace.workers = int(numbers[2])
+        namespace.min_workers = int(numbers[1]) if numbers[1] else None
+        if (namespace.min_workers or 0) > namespace.workers:
+            raise argparse.ArgumentError(self, f"{words}: give the smaller number first")
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line; wrong words raise `InputError`."""
+    return _parser().parse_args(argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fairfront",
+        description="Find the fairness-accuracy front of face-attribute classifiers.",
+        epilog="`fairfront COMMAND --help` explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"fairfront {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for add in (
+        _add_prepare,
+        _add_inspect,
+        _add_train,
+        _add_sweep,
+        _add_search_spaces,
+        _add_report,
+        _add_predict,
+        _add_watch,
+        _add_dashboard,
+        _add_submit,
+        _add_job_commands,
+        _add_demo,
+        _add_doctor,
+    ):
+        add(commands)
+    return parser
+
+
+def _add_prepare(commands: Any) -> None:
+    parser = commands.add_parser("prepare", help="decode, split and store the faces of a source")
+    parser.add_argument(
+        "source",
+        help="a manifest (.csv, .parquet), a CelebA folder, Parquet with the images in it (a file "
+        "or a folder), or synthetic[:N]",
+    )
+    parser.add_argument("--out", required=True, metavar="DATA", help="the data set to make")
+    parser.add_argument("--image-size", type=int, default=80, help="pixels a side (80)")
+    parser.add_argument("--split", default="0.6,0.2,0.2", help="train,val,test (0.6,0.2,0.2)")
+    parser.add_argument(
+        "--split-by",
+        choices=("row", "identity", "official"),
+        default="row",
+        help="row: by gender and class; identity: no person in two splits; "
+        "official: the source's own (CelebA's partition, a manifest's column split)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, metavar="N", help="only N faces of the source")
+    parser.add_argument(
+        "--max-bad", type=float, default=0.01, help="the share of unreadable images allowed (0.01)"
+    )
+    parser.add_argument(
+        "--images", metavar="DIR|ZIP", help="the folder or .zip that a manifest's file names are in"
+    )
+    parser.add_argument(
+        "--label",
+        default="Blond_Hair|Eyeglasses",
+        help="where there are attributes: the rule for class 1 (Blond_Hair|Eyeglasses)",
+    )
+    parser.add_argument(
+        "--group", default="Male", help="where there are attributes: the rule for men (Male)"
+    )
+    parser.set_defaults(command_name="prepare")
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect", help="show DATA: counts, drops, draws, the rule behind the class, a sheet"
+    )
+    parser.add_argument("target", metavar="DATA")
+    parser.add_argument(
+        "--sheet",
+        metavar="FILE.png",
+        help="where to draw faces of each gender and class (DATA/contact_sheet.png)",
+    )
+    parser.set_defaults(command_name="inspect")
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DATA", help="a data set made by prepare")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run directory to make")
+    parser.add_argument("--config", metavar="FILE.yaml", help="a configuration file")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings over the recipe and the file, for example loss.gamma=2",
+    )
+    parser.add_argument(
+        "--workers",
+        action=_Workers,
+        metavar="N|MIN-MAX",
+        help="training processes a trial (1); with a range, as many of them as there are devices",
+    )
+    parser.add_argument("--epochs", type=int, help="the same as --set train.epochs=E")
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser("train", help="train one network")
+    _add_configuration(parser)
+    parser.add_argument(
+        "--recipe", help="a preset, such as plain, reference or group-dro (default)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with RUN, interrupted or failed; --workers may change",
+    )
+    parser.set_defaults(command_name="train")
+
+
+def _add_sweep(commands: Any) -> None:
+    parser = commands.add_parser("sweep", help="search for the front")
+    _add_configuration(parser)
+    parser.add_argument("--space", help="a search space by name, or a Python file (focal_gender)")
+    parser.add_argument("--trials", type=int, help="trials in all, the two baselines included (20)")
+    parser.add_argument("--objective", choices=("fair", "pareto"), help="what is searched for")
+    parser.add_argument(
+        "--sampler",
+        choices=("tpe", "gp", "cmaes", "nsga2", "random"),
+        help="who suggests settings (tpe)",
+    )
+    parser.add_argument("--hours", type=float, metavar="H", help="end after so long, in all")
+    parser.add_argument("--concurrent", type=int, help="trials at a time (by the devices)")
+    parser.add_argument(
+        "--confirm",
+        type=int,
+        metavar="K",
+        help="in the end retrain the front and the baselines on K new seeds",
+    )
+    parser.add_argument(
+        "--warm-start",
+        action="append",
+        metavar="RUN",
+        help="let the search begin with what the trials of another sweep reached",
+    )
+    parser.add_argument(
+        "--study-storage",
+        metavar="URL",
+        help="keep the study in a database; with --resume, from several machines at a time "
+        "(FAIRFRONT_STUDY_STORAGE)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with RUN; a larger --trials extends it"
+    )
+    parser.set_defaults(command_name="sweep")
+
+
+def _add_search_spaces(commands: Any) -> None:
+    parser = commands.add_parser("search_spaces", help="list what a sweep can vary, or show it")
+    parser.set_defaults(command_name="search_spaces", shown=None)
+    actions = parser.add_subparsers(metavar="ACTION", parser_class=_Parser)
+    actions.add_parser("list", help="the search spaces by name (the same as no ACTION)")
+    show = actions.add_parser("show", help="the ranges of one")
+    show.add_argument("shown", metavar="NAME|FILE.py", help="a search space by name, or your own")
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser("report", help="write the tables, the plot and report.html of RUN")
+    parser.add_argument("target", metavar="RUN")
+    parser.set_defaults(command_name="report")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser("predict", help="label images with a trained network")
+    parser.add_argument("--run", dest="target", required=True, metavar="RUN")
+    parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")
+    parser.add_argument("--images", required=True, metavar="DIR|CSV")
+    parser.add_argument("--out", required=True, metavar="CSV", help="filename,label; 1 or -1")
+    parser.add_argument("--proba", action="store_true", help="add the probability of class 1")
+    parser.add_argument(
+        "--threshold",
+        choices=("fixed", "shared"),
+        default="fixed",
+        help="0.5, or the best one for all on the trial's validation faces (fixed)",
+    )
+    parser.set_defaults(command_name="predict")
+
+
+def _add_watch(commands: Any) -> None:
+    parser = commands.add_parser("watch", help="show the progress of a run")
+    parser.add_argument("target", metavar="RUN")
+    parser.set_defaults(command_name="watch")
+
+
+def _add_dashboard(commands: Any) -> None:
+    parser = commands.add_parser("dashboard", help="open Optuna Dashboard and TensorBoard on RUN")
+    parser.add_argument("target", metavar="RUN")
+    parser.add_argument("--port", type=int, help="of Optuna Dashboard; TensorBoard takes the next")
+    parser.set_defaults(command_name="dashboard")
+
+
+def _add_submit(commands: Any) -> None:
+    parser = commands.add_parser("submit", help="run a command on a Ray cluster")
+    parser.add_argument("--wait", action="store_true", help="follow the log to the job's end")
+    _add_address(parser)
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help="for example -- sweep …"
+    )
+    parser.set_defaults(command_name="submit")
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address", metavar="URL", help="the cluster's dashboard (http://127.0.0.1:8265)"
+    )
+
+
+def _add_job_commands(commands: Any) -> None:
+    for name, explained in (
+        ("jobs", "list the cluster's jobs"),
+        ("logs", "print a job's log"),
+        ("stop", "stop a job"),
+    ):
+        parser = commands.add_parser(name, help=explained)
+        if name != "jobs":
+            parser.add_argument("job", metavar="JOB")
+        if name == "logs":
+            parser.add_argument("--follow", action="store_true", help="until the job ends")
+        _add_address(parser)
+        parser.set_defaults(command_name=name)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = commands.add_parser("demo", help="the main job on synthetic faces, in minutes")
+    parser.add_argument("--out", default="demo", metavar="DIR", help="a folder to make (demo)")
+    parser.add_argument("--faces", type=int, default=4000)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.set_defaults(command_name="demo")
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = commands.add_parser("doctor", help="check this machine")
+    parser.set_defaults(command_name="doctor")

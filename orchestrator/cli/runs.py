@@ -1,0 +1,162 @@
+"""The commands that make a run, `train` and `sweep`: begun, gone on with, and ended."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import remove_tree
+from orchestrator.base.interrupts import sigterm_interrupts
+from orchestrator.base.locks import held
+from orchestrator.cli.arguments import begin_sweep, begin_training, resume
+from orchestrator.data.balance import describe_draw
+from orchestrator.report.tables import print_summary
+from orchestrator.run.directory import Run, about_data
+from orchestrator.training.loop import TrainingError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.display import Terminal
+    from orchestrator.data.store.store import Store
+    from orchestrator.training.trial import Assignment
+
+DONE, FAILED = 0, 1
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train one network, or go on with a training that was interrupted or failed."""
+    from orchestrator.cli.display import how_to_resume
+    from orchestrator.distributed.devices import check_workers
+    from orchestrator.training.trial import Assignment
+
+    run, config, store = (
+        resume(arguments, "train") if arguments.resume else begin_training(arguments)
+    )
+    with _claimed(run):
+        if run.complete():
+            print(f"{run.path}: this training has finished")
+            return finish(run)
+        run.record(config, about_data(store))
+        try:
+            with _unless_refused(run), in_ray(run, config.workers) as screen:
+                check_workers(config)
+                _train(run, Assignment(run.trial(config.recipe), config, {}), store, screen)
+        except KeyboardInterrupt:
+            print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
+            return FAILED
+        except TrainingError as error:
+            print(f"fairfront: {error}", file=sys.stderr)
+            return FAILED
+        return finish(run)
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Search for the front, or go on with a search."""
+    from orchestrator.cli.display import how_to_resume
+    from orchestrator.distributed.devices import check_workers
+    from orchestrator.search.sweep import Sweep
+
+    run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
+    url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
+    with _claimed(run, jointly=url is not None):
+        run.record(config, about_data(store))
+        with _unless_refused(run, new=not arguments.resume):
+            begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
+            with begun, in_ray(run, config.workers) as screen:
+                check_workers(config)
+                outcome = begun.go_on(screen)
+        code = finish(run) if outcome.done or run.complete() else FAILED
+    if outcome.why:
+        print(f"fairfront: {outcome.why}", file=sys.stderr)
+    if not outcome.done:
+        print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
+    return code if outcome.done else FAILED
+
+
+def finish(run: Run) -> int:
+    """Write the report, print its short table, and say where it lies."""
+    from orchestrator.report.report import write_report
+
+    summary = write_report(run)
+    print_summary(summary, sys.stdout)
+    print(f"Report: {run.path / 'report.html'}")
+    if summary["best"] is None:
+        print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+@contextmanager
+def in_ray(run: Run | None = None, workers: int = 1) -> Iterator["Terminal"]:
+    """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
+    from orchestrator.cli.display import Terminal
+    from orchestrator.distributed.ray_session import quiet, session
+
+    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        raise InputError(
+            "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
+            "or unset it to run on this machine"
+        )
+    with sigterm_interrupts(), ExitStack() as stack:
+        if run:
+            logs = run.logs_path
+        else:
+            logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfront-")))
+        # Ray Train asks the dashboard's process what became of its workers.
+        with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
+            yield Terminal(terminal)
+
+
+def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal") -> None:
+    """Train the run's one trial; `TrainingError` where that fails, once it is written down."""
+    from orchestrator.cli.follow_trial import following
+    from orchestrator.distributed.many_workers import train_on_workers
+    from orchestrator.distributed.one_worker import train_alone
+    from orchestrator.distributed.sharing import share_data
+    from orchestrator.run import progress
+    from orchestrator.training.trial import write_failure
+
+    config = assignment.config
+    shared = share_data(store, config, screen)
+    screen.say(describe_draw(config.balance, shared.counts))
+    (assignment.trial.path / "result.json").unlink(missing_ok=True)  # of a failure before
+    begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
+    with screen.show(run, begun) as display:
+        failure = None
+        with following(assignment, display):
+            try:
+                train = train_on_workers if config.workers > 1 else train_alone
+                train(assignment, shared.splits)
+            except TrainingError as error:
+                write_failure(assignment, str(error))
+                failure = error
+        if failure:
+            raise failure
+
+
+@contextmanager
+def _claimed(run: Run, *, jointly: bool = False) -> Iterator[None]:
+    """Keep other processes off the run, but for those that work on its study with this one."""
+    with held(run.path, shared=jointly) as ours:
+        if not ours:
+            raise InputError(
+                f"{run.path}: another fairfront is at work on this run; wait for it, or stop it "
+                "(sweeps with --study-storage can be worked on together)"
+            )
+        yield
+
+
+@contextmanager
+def _unless_refused(run: Run, *, new: bool = True) -> Iterator[None]:
+    """Leave no new run behind that was refused before it had a trial."""
+    try:
+        yield
+    except InputError:
+        if new and not any(run.trials_path.iterdir()):
+            remove_tree(run.path)
+        raise

@@ -1,0 +1,1 @@
+"""Faces, from their sources to the rows that a training draws: splits, balance, order, folds."""

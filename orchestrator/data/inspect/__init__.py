@@ -1,0 +1,1 @@
+"""What is in a prepared data set: counts, drops, the rule behind the class, a sheet of faces."""

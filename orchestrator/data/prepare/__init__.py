@@ -1,0 +1,1 @@
+"""From a source to a prepared data set, restartable after any kill."""

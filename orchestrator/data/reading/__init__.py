@@ -1,0 +1,1 @@
+"""From the bytes of an image, wherever they lie, to pixels."""

@@ -1,0 +1,103 @@
+"""Where faces come from: each entry of `SOURCES` opens one kind as a `Source`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrator.base.errors import InputError, ReadingError
+from orchestrator.base.files import parse_uri, reason_of
+from orchestrator.data.reading import zip_members
+from orchestrator.data.sources.celeba import find_celeba, open_celeba
+from orchestrator.data.sources.embedded_parquet import find_shards, holds_images, open_embedded
+from orchestrator.data.sources.manifest import open_manifest
+from orchestrator.data.sources.source import Source, open_images
+from orchestrator.data.sources.synthetic.source import open_synthetic
+
+
+def open_source(
+    spec: str,
+    *,
+    images: str | None = None,
+    label: str = "Blond_Hair|Eyeglasses",
+    group: str = "Male",
+    seed: int = 0,
+) -> Source:
+    """Open the faces that `spec` names.
+
+    Parameters
+    ----------
+    spec
+        A manifest (``.csv``, ``.parquet``), a CelebA folder, Parquet with the images in it (a file
+        or a folder), or ``synthetic[:N]``.
+    images
+        The folder or zip archive of the images, where it is not the source's own.
+    label, group
+        Rules over attributes, for class 1 and for men, where the source has attributes instead.
+    seed
+        Of synthetic faces.
+
+    Raises
+    ------
+    InputError
+        No such source, something wrong in it, or no way to reach it.
+    """
+    with _naming(spec):
+        kind = _kind(spec)
+    if images and kind in OWN_IMAGES:
+        raise InputError(f"--images {images}: {spec} {OWN_IMAGES[kind]}; leave --images out")
+    with _naming(f"--images {images}"):
+        root = open_images(parse_uri(images)) if images else None
+    with _naming(spec):
+        options = {"images": root, "label": label, "group": group, "seed": seed}
+        return SOURCES[kind](spec, options)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Turn a failure of the place where files lie into one line that names them and the cause."""
+    try:
+        yield
+    except ReadingError as error:
+        raise InputError(str(error)) from None
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str) else where
+        raise InputError(f"{named}: {reason_of(error)}") from None
+    except Exception as error:
+        # The libraries that speak to other machines raise errors of their own, of no common kind;
+        # faults of this program are mostly of Python's kinds.
+        ours = isinstance(error, InputError) or type(error).__module__ == "builtins"
+        if ours or "://" not in where:
+            raise
+        raise InputError(f"{where}: {reason_of(error)}") from None
+
+
+def _kind(spec: str) -> str:
+    if spec.partition(":")[0] == "synthetic":
+        return "synthetic"
+    path = parse_uri(spec)
+    if path.suffix == ".csv":
+        return "manifest"
+    if path.is_dir():
+        return "embedded" if not find_celeba(path) and find_shards(path) else "celeba"
+    if path.suffix == ".parquet":
+        return "embedded" if holds_images(path) else "manifest"
+    fault = "neither .csv nor .parquet" if path.exists() else "no such file or folder"
+    if path.suffix.lower() == zip_members.SUFFIX and path.exists():
+        raise InputError(
+            f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies "
+            f"in, or a manifest with --images {spec}"
+        )
+    raise InputError(
+        f"{spec}: {fault}; give a manifest (.csv, .parquet), a CelebA folder, a folder of .parquet "
+        "files with images, or synthetic[:N]"
+    )
+
+
+OWN_IMAGES = {"embedded": "holds its images itself", "synthetic": "is drawn"}
+"""The sources that have their images, and why."""
+SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
+    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"]),
+    "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["label"], o["group"]),
+    "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["label"], o["group"]),
+    "synthetic": lambda spec, o: open_synthetic(spec, o["seed"]),
+}

@@ -1,0 +1,192 @@
+"""What every source of faces comes down to: a table of images, labels and genders."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import Anywhere, is_local
+from orchestrator.data.reading.zip_members import SUFFIX, Archive, open_archive
+from orchestrator.data.splits import GENDERS, absent_genders
+
+COLUMNS = ("filename", "path", "label", "gender", "identity", "split")
+
+ImageRoot = Anywhere | Archive
+"""Where a source's images lie: a folder or a zip archive."""
+
+
+class Drawing(Protocol):
+    """Makes the images of a source that has none; it is sent to the workers."""
+
+    def draw(self, folder: Anywhere, filenames: Sequence[str]) -> list[str]:
+        """Make some images in `folder`; return their paths, in order."""
+
+    def finish(self, folder: Anywhere, filenames: Sequence[str]) -> None:
+        """Write what belongs beside the images, once all of them are made."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Faces before they are prepared."""
+
+    name: str
+    """What the data set is called in its ``meta.json``."""
+    table: pd.DataFrame
+    """A row a face, with the columns `COLUMNS`.
+
+    Sorted by filename, or where images lie together in Parquet files, in the order of these.
+    filename is unique; path is absolute and local, or a URI; label (0/1) and gender (-1 woman,
+    1 man) are int8; identity is Int32 or missing; split is train, val, test or missing.
+    """
+    fingerprint: str
+    """A SHA-256 of the table, save for where the images lie; their pixels are not in it."""
+    drawing: Drawing | None = None
+    """Makes the images, for a source that has none yet; paths are then of no account."""
+    attributes: pd.DataFrame | None = None
+    """What else is known of the faces: bool columns, a row for each of `table`, in its order."""
+
+
+def make_source(
+    name: str,
+    table: pd.DataFrame,
+    where: str,
+    drawing: Drawing | None = None,
+    attributes: pd.DataFrame | None = None,
+    *,
+    in_order: bool = False,
+) -> Source:
+    """Check a table, sort it and take its fingerprint.
+
+    Parameters
+    ----------
+    name
+        What the data set is called.
+    table
+        The columns `COLUMNS`, in the order of the file they come from.
+    where
+        The file to blame in a message.
+    drawing, attributes
+        Of the source; the attributes in the order of `table`.
+    in_order
+        Leave the rows as they are, for images that are best read in this order.
+
+    Raises
+    ------
+    InputError
+        No rows, a file named twice, or one gender absent.
+    """
+    if table.empty:
+        raise InputError(f"{where}: no rows; give at least one face")
+    _refuse_twins(table["filename"], table["path"], where)
+    _refuse_one_gender(table["gender"], where)
+    table = table.reset_index(drop=True)[list(COLUMNS)]
+    table = table if in_order else table.sort_values("filename")
+    if attributes is not None:
+        attributes = attributes.iloc[table.index].reset_index(drop=True)
+    table = table.reset_index(drop=True)
+    return Source(name, table, _fingerprint(table), drawing, attributes)
+
+
+def open_images(path: Anywhere) -> ImageRoot:
+    """Return the folder of the images, or the archive that `path` is, looked through."""
+    return open_archive(path) if path.suffix.lower() == SUFFIX and not path.is_dir() else path
+
+
+def locate(names: Sequence[str], images: ImageRoot, where: str) -> list[str]:
+    """Resolve file names against the folder or the archive of the images.
+
+    Raises
+    ------
+    InputError
+        A name is empty or leads out; the row is counted from 1.
+    """
+    find = _in_archive(images) if isinstance(images, Archive) else _in_folder(images)
+    paths = []
+    for row, name in enumerate(names, start=1):
+        path = find(name) if name else None
+        if path is None:
+            root = f"archive {images.path}" if isinstance(images, Archive) else f"folder {images}"
+            reason = f"{name} is outside the image {root}" if name else "the filename is empty"
+            raise InputError(
+                f"{where}: row {row}: {reason}; give names inside it, or another --images"
+            )
+        paths.append(path)
+    return paths
+
+
+def _in_folder(folder: Anywhere) -> Callable[[str], str | None]:
+    root = folder.as_posix().rstrip("/") if is_local(folder) else str(folder).rstrip("/")
+
+    def find(name: str) -> str | None:
+        # Names as plain as most are need no closer look, and there may be 200,000 of them.
+        plain = not name.startswith("/") and ".." not in name and ":" not in name
+        return f"{root}/{name}" if plain else _resolve(name, root)
+
+    return find
+
+
+def _in_archive(archive: Archive) -> Callable[[str], str | None]:
+    def find(name: str) -> str | None:
+        member = name
+        if name not in archive.members:
+            inside = _resolve(name, "/archive")
+            if inside is None:
+                return None
+            member = inside.removeprefix("/archive/")
+        return archive.find(member)
+
+    return find
+
+
+def _resolve(name: str, root: str) -> str | None:
+    """Join by spelling alone, as links are the user's own; None if it leads out of `root`."""
+    if "://" in name:
+        return None
+    scheme, _, start = root.rpartition("://")
+    path = _collapse(name if name.startswith("/") else f"{start}/{name}")
+    if not path.startswith(_collapse(start).rstrip("/") + "/"):
+        return None
+    return f"{scheme}://{path}" if scheme else path
+
+
+def _collapse(path: str) -> str:
+    """Take out ``.``, ``..`` and doubled slashes."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in ("", ".", ".."):
+            parts.append(part)
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def _refuse_twins(filename: pd.Series, path: pd.Series, where: str) -> None:
+    # Two spellings of one file are twins too.
+    spelt = path.map(_collapse) if path.str.contains(r"//|\./", regex=True).any() else path
+    again = np.flatnonzero(spelt.duplicated().to_numpy())
+    if len(again):
+        first = np.flatnonzero((spelt == spelt.iloc[again[0]]).to_numpy())[0]
+        raise InputError(
+            f"{where}: row {again[0] + 1}: {filename.iloc[again[0]]} is already in row "
+            f"{first + 1}; keep one row an image"
+        )
+
+
+def _refuse_one_gender(genders: pd.Series, where: str) -> None:
+    for gender in absent_genders(genders.to_numpy()):
+        raise InputError(
+            f"{where}: no {gender} among {len(genders)} faces (gender {GENDERS[gender]}), so the "
+            "fair metric is undefined; give faces of both genders"
+        )
+
+
+def _fingerprint(table: pd.DataFrame) -> str:
+    digest = sha256()
+    for column in ("filename", "label", "gender", "identity", "split"):
+        values = table[column].astype(object).where(table[column].notna(), "")
+        digest.update("\n".join(map(str, values)).encode() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""A prepared data set: opened, checked, read into memory or streamed."""

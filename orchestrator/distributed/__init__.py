@@ -1,0 +1,1 @@
+"""Training and prediction on Ray: the session, the devices, shared data, one worker or many."""

@@ -1,0 +1,66 @@
+"""What the cluster's nodes have to train on, and how processes divide it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ray
+
+from orchestrator.base.errors import InputError
+from orchestrator.config.settings import Config
+
+
+class Node(NamedTuple):
+    """A node of the cluster."""
+
+    cpus: int
+    gpus: int
+
+
+def nodes() -> list[Node]:
+    """Return the nodes of the cluster that are alive."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]
+
+
+def largest_share(nodes: Sequence[Node], processes: int) -> dict[str, float]:
+    """Return the largest equal share with which processes run at once, none across two nodes.
+
+    Where there are GPUs, only their nodes count, and several processes may share a GPU.
+
+    Parameters
+    ----------
+    nodes
+        Of the cluster.
+    processes
+        How many are to run at once; if even the smallest share is too large, fewer do.
+
+    Returns
+    -------
+    dict
+        ``CPU``, at least 1, and ``GPU`` where there are some: what Ray is to reserve for each.
+    """
+    with_gpus = [node for node in nodes if node.gpus]
+    if not with_gpus:
+        return {"CPU": _largest(nodes, [node.cpus for node in nodes], processes)}
+    each = -(-processes // sum(node.gpus for node in with_gpus))
+    room = [node.gpus * each for node in with_gpus]
+    return {"CPU": _largest(with_gpus, room, processes), "GPU": 1 / each}
+
+
+def _largest(nodes: Sequence[Node], room: Sequence[int], processes: int) -> int:
+    """Return how many CPUs each process can have, where a node has room for some."""
+    for cpus in range(max((node.cpus for node in nodes), default=1), 1, -1):
+        fit = (min(node.cpus // cpus, most) for node, most in zip(nodes, room, strict=True))
+        if sum(fit) >= processes:
+            return cpus
+    return 1
+
+
+def check_workers(config: Config) -> None:
+    """Raise `InputError` when the cluster has too few devices: Ray would wait for more for ever."""
+    there = nodes()
+    most = sum(node.gpus for node in there) or sum(node.cpus for node in there)
+    fewest = config.min_workers or config.workers
+    if fewest > most:
+        asked = config.workers if config.min_workers is None else f"{fewest}-{config.workers}"
+        raise InputError(f"--workers {asked}: the cluster has {most} devices; give that or fewer")

@@ -1,0 +1,71 @@
+"""One worker on one trial, in a Ray actor of its own."""
+
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayError, RayTaskError
+
+from orchestrator.base.files import one_line
+from orchestrator.distributed import devices
+from orchestrator.distributed.faults import MOST_OF_REASON, OWN_FAULTS, reason_of_loss
+from orchestrator.distributed.sharing import Shared
+from orchestrator.training.loop import TrainingError
+from orchestrator.training.trial import Assignment, run_trial
+
+
+def train_alone(assignment: Assignment, shared: Shared) -> None:
+    """Train one trial in one process, and wait for its end.
+
+    Ray Train would do so as well, but takes 12 s to start, and its six processes wake up a
+    hundred times a second each, which costs a loop on two cores a twentieth (docs/performance.md).
+
+    A process that is lost is begun again and goes on from the trial's checkpoint, up to
+    ``train.max_failures`` times; Ray does not count nodes that are taken away as announced.
+
+    Parameters
+    ----------
+    assignment
+        The trial.
+    shared
+        What `trainer.share` returned.
+
+    Raises
+    ------
+    TrainingError
+        The trial cannot be trained, or its process was lost too often. The message is one line.
+    InputError
+        Its checkpoint is damaged.
+    """
+    config = assignment.config
+    resources = devices.largest_share(devices.nodes(), 1)
+    cpus = int(resources["CPU"])
+    # An actor, since Ray begins a task again for ever when memory runs out.
+    actor: Any = OneWorker.options(  # type: ignore[attr-defined]
+        num_cpus=cpus,
+        num_gpus=resources.get("GPU"),
+        max_restarts=config.train.max_failures,
+        max_task_retries=config.train.max_failures,
+    ).remote()
+    try:
+        ray.get(actor.train.remote(assignment.pack(), shared, cpus))
+    except RayTaskError as error:
+        if isinstance(error.cause, OWN_FAULTS):
+            raise error.cause from None
+        reason = f"{type(error.cause).__name__}: {one_line(error.cause)}"
+        raise TrainingError(reason[:MOST_OF_REASON]) from error
+    except RayError as error:
+        raise TrainingError(reason_of_loss([error], config)) from error
+    finally:
+        ray.kill(actor)
+
+
+@ray.remote
+class OneWorker:
+    """A process that trains."""
+
+    def train(self, packed: dict[str, Any], shared: Shared, cpus: int) -> None:
+        """Train the trial that was packed, on so many threads."""
+        torch.set_num_threads(cpus)
+        assignment = Assignment.unpack(packed)
+        run_trial(assignment, shared.get(assignment.config))

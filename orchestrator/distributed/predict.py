@@ -1,0 +1,172 @@
+"""Predict with a trained network, streamed through Ray Data."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import ray
+import ray.data
+import torch
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import Anywhere, one_line, parse_uri, writing
+from orchestrator.data.reading.decode import decode_into
+from orchestrator.data.reading.image_bytes import ReadingError, read_many
+from orchestrator.judging.fairness import predict_labels
+from orchestrator.training.images import place_on_device
+from orchestrator.training.inference import pick_device, predict_logits, uses_bf16
+from orchestrator.training.trial import load_model
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+BATCH = 256
+
+
+def find_images(where: str) -> pd.DataFrame:
+    """List the images of a folder, or those that a CSV names; columns filename and path.
+
+    Parameters
+    ----------
+    where
+        A folder (searched through, file names relative to it), or a CSV with a column
+        ``filename``, whose relative names resolve against the CSV's folder.
+
+    Raises
+    ------
+    InputError
+        Nothing there, no image in the folder, or a CSV without that column.
+    """
+    path = parse_uri(where)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise InputError(f"{where}: no images in this folder ({kinds})")
+        prefix = len(path.as_posix()) + 1
+        names = [p.as_posix()[prefix:] for p in found]
+        return pd.DataFrame({"filename": names, "path": [str(p) for p in found]})
+    if not path.is_file():
+        raise InputError(f"{where}: no such folder or CSV; give --images a folder or a CSV")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if "filename" not in (rows.fieldnames or ()):
+                columns = ", ".join(rows.fieldnames or ())
+                raise InputError(f"{where}: no column filename; it has {columns}")
+            names = [row["filename"] for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{where}: no CSV in UTF-8 ({one_line(error)}); save it as that") from None
+    if not names:
+        raise InputError(f"{where}: names no image")
+    if empty := [number for number, name in enumerate(names, 1) if not name]:
+        raise InputError(f"{where}: row {empty[0]} has no filename; give one, or remove the row")
+    return pd.DataFrame({"filename": names, "path": [str(path.parent / n) for n in names]})
+
+
+def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
+    """Predict every image with the network at `model`, on all of the cluster's devices.
+
+    Parameters
+    ----------
+    model
+        A trial's ``model.safetensors``.
+    images
+        What `find_images` returned.
+    threshold
+        A probability above it means class 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of `images`: filename, label (1 or -1, 0 where unread), probability (float32),
+        and reason (why an image could not be read, else empty).
+
+    Raises
+    ------
+    InputError
+        No network at `model`, or the place of the images cannot be reached.
+    """
+    cluster = ray.cluster_resources()
+    gpus = int(cluster.get("GPU", 0))
+    load_model(model)  # a model that cannot be read is the user's to mend, not a worker's to report
+    rows = images.assign(row=np.arange(len(images)))
+    predicted = (
+        ray.data.from_pandas(rows)
+        .repartition(-(-len(rows) // BATCH))
+        .map_batches(
+            _Predictor,
+            fn_constructor_kwargs={"model": str(model)},
+            batch_size=BATCH,
+            batch_format="pandas",
+            num_cpus=0 if gpus else 1,
+            num_gpus=1 if gpus else None,
+            concurrency=(1, gpus or max(1, int(cluster.get("CPU", 1)))),
+        )
+    )
+    result = predicted.to_pandas().sort_values("row", ignore_index=True)
+    failures = result["failure"][result["failure"] != ""]
+    if len(failures):
+        raise InputError(f"{failures.iloc[0]}; mend that and run the same command again")
+    label = np.where(predict_labels(result["logit"].to_numpy(), threshold) == 1, 1, -1)
+    read = result["reason"] == ""
+    return pd.DataFrame(
+        {
+            "filename": result["filename"],
+            "label": np.where(read, label, 0).astype(np.int8),
+            "probability": 1 / (1 + np.exp(-result["logit"].astype(np.float64))),
+            "reason": result["reason"],
+        }
+    )
+
+
+def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) -> int:
+    """Write ``filename,label[,probability]`` for the images that could be read.
+
+    The others go to a file beside it, ``<name>.dropped.csv`` (filename, reason).
+
+    Returns
+    -------
+    int
+        How many could not be read.
+    """
+    read = predicted[predicted["reason"] == ""]
+    dropped = predicted[predicted["reason"] != ""]
+    columns = ["filename", "label"] + ["probability"] * proba
+    with writing(out, "w", encoding="utf-8", newline="") as file:
+        read[columns].to_csv(file, index=False, float_format="%.6f")
+    if len(dropped):
+        with writing(out.with_suffix(".dropped.csv"), "w", encoding="utf-8", newline="") as file:
+            dropped[["filename", "reason"]].to_csv(file, index=False)
+    return len(dropped)
+
+
+class _Predictor:
+    """A worker of `predict`: holds the network on its device."""
+
+    def __init__(self, model: str) -> None:
+        torch.set_num_threads(1)
+        self._device = pick_device()
+        trained = load_model(Path(model))
+        self._size, self._network = trained.image_size, trained.network.to(self._device)
+        self._autocast = uses_bf16(trained.precision, self._device)
+
+    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
+        images = np.zeros((len(batch), self._size, self._size, 3), np.uint8)
+        files = read_many(batch["path"].tolist())
+        reasons, failure = [""] * len(batch), ""
+        try:
+            reasons = [decode_into(*pair) or "" for pair in zip(images, files, strict=True)]
+        except ReadingError as error:  # the user's to mend, not for a worker to die of
+            failure = str(error)
+        logit = predict_logits(
+            self._network, place_on_device(images, self._device), len(images), self._autocast
+        )
+        return pd.DataFrame(
+            {
+                "row": batch["row"],
+                "filename": batch["filename"],
+                "logit": logit,
+                "reason": reasons,
+                "failure": failure,
+            }
+        )

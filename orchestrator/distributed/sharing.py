@@ -1,0 +1,133 @@
+"""A run's data, read once and shared with every process of the cluster."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+import ray.train
+from ray.exceptions import RayTaskError
+
+from orchestrator.base.errors import InputError
+from orchestrator.config.settings import Config, Precision
+from orchestrator.data.loading import Placement, Residence, load, place_pixels
+from orchestrator.data.splits import Counts, count_strata
+from orchestrator.data.store.arrays import Arrays
+from orchestrator.data.store.store import Store
+from orchestrator.distributed.extraction import extract
+from orchestrator.distributed.stream_windows import read_on_ray
+from orchestrator.run.screen import Screen
+from orchestrator.training.features.cache import basis, cache, cache_here
+from orchestrator.training.features.stored import Features, Pieces
+from orchestrator.training.last_layer import held_out
+
+if TYPE_CHECKING:  # torchvision takes a second to import
+    from models.backbone import BackboneNetwork
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The splits of a run in the object store, for every process of the cluster."""
+
+    references: "list[ray.ObjectRef[dict[str, Arrays]]]"
+    """One; in a list, Ray passes it on without fetching what it refers to."""
+    store: Store
+    """Where they are from."""
+    basis: tuple[object, ...] | None = None
+    """Of the features in them, if there are any."""
+
+    def get(self, config: Config) -> dict[str, Arrays]:
+        """Return the splits for a trial, whose network may not be that of the features.
+
+        A frozen one then has features of its own, which the first trial with it makes.
+
+        Raises
+        ------
+        InputError, OSError
+            They cannot be made.
+        """
+        ours = basis(config)
+        another = ours is not None and ours != self.basis and config.workers == 1
+        if another and (features := cache_here(self.store, config)):
+            return load(
+                self.store, config.data, "stream", reader=read_on_ray, attach=features.attach
+            )
+        splits: dict[str, Arrays] = ray.get(self.references[0])
+        if self.basis is None or self.basis == ours:
+            return splits
+        return {split: replace(arrays, features=None) for split, arrays in splits.items()}
+
+
+class SharedData(NamedTuple):
+    """A run's data, ready for every process of the cluster."""
+
+    splits: Shared
+    placement: Placement
+    counts: Counts
+    """Of the rows that are trained on, but for those that are kept for the last layer."""
+
+
+def shared_memory() -> float:
+    """Return the bytes for objects on the training node that has the least."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    training = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
+    return min(float(node.get("object_store_memory", 0)) for node in training)
+
+
+def share_splits(store: Store, config: Config, features: Features | None = None) -> SharedData:
+    """Make the splits ready for every process of the cluster.
+
+    Resident pixels, or the features in their place, are put into the object store once, and
+    processes of a node then read them in place.
+
+    Raises
+    ------
+    InputError
+        A shard is damaged, the pixels are to be resident and do not fit, or a fold is too small.
+    """
+    data = config.data
+    if features:  # then nobody reads the pixels, but for trials of another network
+        data = data.model_copy(update={"residence": "stream"})
+    placement = place_pixels(data, store, shared_memory())
+    # Loaded by a process of its own, whose memory is free again once the splits are in the object
+    # store, and not fetched to this one's node, which may not train.
+    reading = config.model_copy(update={"data": data})
+    loading: Any = _load.remote(store, reading, placement.residence, features)
+    splits, counts = loading
+    try:
+        shared = Shared([splits], store, basis(config) if features else None)
+        return SharedData(shared, placement, ray.get(counts))
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
+
+
+@ray.remote(num_cpus=0, num_returns=2)
+def _load(store: Store, config: Config, residence: Residence, features: Features | None) -> Any:
+    attach = features.attach if features else None
+    data = load(store, config.data, residence, reader=read_on_ray, attach=attach)
+    train = data["train"]
+    apart = held_out(config.last_layer, train.gender, train.label, train.rank)
+    return data, count_strata(train.gender[~apart], train.label[~apart])
+
+
+def share_data(store: Store, config: Config, screen: Screen) -> SharedData:
+    """Make the data ready for the trials, and say where they are kept.
+
+    Raises
+    ------
+    InputError
+        As `cache` and `share_splits` do.
+    """
+
+    def compute(
+        features: Features, pieces: Pieces, network: "BackboneNetwork", precision: Precision
+    ) -> None:
+        with screen.count_rows("computing features") as show:
+            extract(features, pieces, network, precision, show)
+
+    features, sentence = cache(store, config, shared_memory(), compute)
+    shared = share_splits(store, config, features)
+    for line in filter(None, (sentence, None if features else str(shared.placement))):
+        screen.say(line)
+    return shared

@@ -1,0 +1,1 @@
+"""Pure statistics on labels, logits and counts: metrics, thresholds, intervals, fronts."""

@@ -1,0 +1,142 @@
+"""Complete trials judged on validation and test, and what selection makes of them.
+
+Selection looks at validation only. Each trial is judged at the fixed threshold 0.5, at the best
+threshold that all faces share, and at the best pair by gender, both found on validation.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.base.errors import InputError
+from orchestrator.judging.fairness import GroupMetrics, group_metrics
+from orchestrator.judging.frontier import pareto_mask
+from orchestrator.judging.thresholds import FIXED, Thresholds, best_pair, best_shared
+from orchestrator.run.directory import PredictedRows, Run, Trial, TrialResult
+
+Kind = Literal["fixed", "shared", "by_gender"]
+"""Threshold 0.5; the best one for all faces; the best of women and of men, for which a face's
+gender has to be known."""
+FINDERS: dict[Kind, Callable[..., Thresholds]] = {"shared": best_shared, "by_gender": best_pair}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split; arrays of shape (n,), by file name."""
+
+    label: NDArray[np.int8]
+    gender: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a trial's thresholds come to, by split."""
+
+    thresholds: Thresholds
+    predicted: Mapping[str, NDArray[np.int8]]
+    """Labels; shape (n,), by file name."""
+    metrics: Mapping[str, GroupMetrics]
+
+    @property
+    def val(self) -> GroupMetrics:
+        """What selection looks at."""
+        return self.metrics["val"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A complete trial, judged with each kind of threshold."""
+
+    id: str
+    """The trial's name."""
+    result: TrialResult
+    params: Mapping[str, Any]
+    rows: Mapping[str, Rows]
+    faces: Mapping[str, str]
+    """A digest of the file names, genders and labels, by split."""
+    judged: Mapping[Kind, Judged]
+
+
+def evaluate(run: Run) -> list[Evaluated]:
+    """Judge every complete trial, by id; all of them on the same faces, or `InputError`."""
+    ids = [trial.id for trial in run.complete()]
+    evaluated = [evaluate_trial(run.trial(trial_id), run.config.fair_lambda) for trial_id in ids]
+    for one in evaluated:
+        if one.faces != evaluated[0].faces:
+            raise InputError(
+                f"{run.path}/trials/{one.id}/predictions.parquet: not the faces of trial "
+                f"{evaluated[0].id}, so the two cannot be compared; remove one of the two folders"
+            )
+    return evaluated
+
+
+def evaluate_trial(trial: Trial, fair_lambda: float) -> Evaluated:
+    """Judge one trial that left predictions; `InputError` names their file if they are damaged."""
+    file = trial.path / "predictions.parquet"
+    try:
+        predicted = trial.predicted()
+        judged: dict[Kind, Judged] = {"fixed": _judge(predicted, FIXED, fair_lambda)}
+        val = predicted["val"]
+        for kind, find in FINDERS.items():
+            found = find(val.logit, val.label, val.gender, fair_lambda)
+            judged[kind] = _judge(predicted, found, fair_lambda)
+        return Evaluated(
+            id=trial.id,
+            result=trial.result,
+            params=trial.params,
+            rows={split: Rows(part.label, part.gender) for split, part in predicted.items()},
+            faces={split: _digest(part) for split, part in predicted.items()},
+            judged=judged,
+        )
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file, though the trial is complete") from None
+    except (ValueError, KeyError, InputError) as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def _judge(rows: Mapping[str, PredictedRows], thresholds: Thresholds, fair_lambda: float) -> Judged:
+    predicted, metrics = {}, {}
+    for split, part in rows.items():
+        predicted[split] = thresholds.labels(part.logit, part.gender)
+        metrics[split] = group_metrics(part.label, predicted[split], part.gender, fair_lambda)
+    return Judged(thresholds, predicted, metrics)
+
+
+def _digest(rows: PredictedRows) -> str:
+    digest = hashlib.sha256("\n".join(rows.filename).encode())
+    for column in (rows.gender, rows.label):
+        digest.update(column.astype(np.int8).tobytes())
+    return digest.hexdigest()
+
+
+def select_best(evaluated: Sequence[Evaluated]) -> Evaluated | None:
+    """Choose the highest fair metric on validation at 0.5; of equals the smaller gap, then the id.
+
+    The other kinds are no candidates: the best of thousands of thresholds flatters itself.
+    """
+
+    def rank(one: Evaluated) -> tuple[float, float, str]:
+        val = one.judged["fixed"].val
+        return -val.fair, val.gap, one.id
+
+    return min(evaluated, key=rank, default=None)
+
+
+def select_front(evaluated: Sequence[Evaluated], kind: Kind = "fixed") -> list[Evaluated]:
+    """Choose the trials that no other dominates on validation, by growing gap."""
+    accuracies, gaps = objectives(evaluated, kind)
+    mask = pareto_mask(accuracies, gaps)
+    order = sorted(range(len(gaps)), key=lambda n: (gaps[n], accuracies[n], evaluated[n].id))
+    return [evaluated[n] for n in order if mask[n]]
+
+
+def objectives(
+    evaluated: Sequence[Evaluated], kind: Kind = "fixed"
+) -> tuple[list[float], list[float]]:
+    """Give what the front weighs up: mean accuracies and gaps, on validation."""
+    vals = [one.judged[kind].val for one in evaluated]
+    return [val.mean_accuracy for val in vals], [val.gap for val in vals]

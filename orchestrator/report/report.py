@@ -1,0 +1,270 @@
+"""What a run came to: tables, summary, plot and page, a pure function of the run's files.
+
+Test figures are computed for the report and choose nothing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.base.files import write_json, write_text, writing
+from orchestrator.judging.confirmation import confirm
+from orchestrator.judging.fairness import WOMAN, GroupMetrics, bootstrap_ci95
+from orchestrator.judging.frontier import hypervolume
+from orchestrator.judging.judge import (
+    Evaluated,
+    Kind,
+    evaluate,
+    objectives,
+    select_best,
+    select_front,
+)
+from orchestrator.judging.paired_bootstrap import paired_change
+from orchestrator.report.front_plot import FrontPlot
+from orchestrator.report.page import page
+from orchestrator.report.plots import front_png
+from orchestrator.run.directory import EVALUATED, Run, TrialResult
+from orchestrator.run.progress import BASELINES, read
+
+REFERENCE_POINT = (0.5, 0.5)
+"""The mean accuracy and the gap from which the front's hypervolume is measured."""
+SHARED = ("fair", "acc_women", "acc_men", "gap")
+"""What the table of trials says of the shared threshold."""
+
+
+def write_report(run: Run) -> dict[str, Any]:
+    """Write ``trials.csv``, ``pareto.csv``, ``pareto.png``, ``report.html`` and ``summary.json``.
+
+    The same files give the same report, byte for byte. A run without a complete trial gets a
+    report that says so.
+
+    Parameters
+    ----------
+    run
+        A run, ended or not; trials that still run are counted as unfinished.
+
+    Returns
+    -------
+    What ``summary.json`` holds; see `summarise`.
+
+    Raises
+    ------
+    InputError
+        A complete trial's files are damaged, or trials were judged on different faces.
+    """
+    ended = run.ended()
+    results = [trial.result for trial in ended]
+    params = {trial.id: trial.params for trial in ended}
+    evaluated = evaluate(run)
+    summary = summarise(run, results, evaluated)
+    table = trial_table(results, params, evaluated)
+    front = [entry["trial_id"] for entry in summary["pareto"]]
+    _write_csv(run, "trials.csv", table)
+    _write_csv(run, "pareto.csv", table.set_index("trial_id", drop=False).loc[front])
+    plot = FrontPlot.of(summary, table)
+    with writing(run.path / "pareto.png") as file:
+        file.write(front_png(plot))
+    write_text(run.path / "report.html", page(run, summary, table, plot))
+    write_json(run.path / "summary.json", summary)
+    return summary
+
+
+def summarise(
+    run: Run, results: Sequence[TrialResult], evaluated: Sequence[Evaluated]
+) -> dict[str, Any]:
+    """Put together what ``summary.json`` holds.
+
+    Parameters
+    ----------
+    run
+        The run.
+    results
+        Of all trials that ended.
+    evaluated
+        The complete ones.
+
+    Returns
+    -------
+    ``best``, ``baselines`` and ``pareto`` hold entries (see `_entry`) at threshold 0.5, null where
+    there is none; under ``thresholds`` each has what other thresholds would make of the trial.
+    ``pareto_shared`` is the front of trials at their shared thresholds and ``pareto_by_gender``
+    that at their pairs; ``confirmed`` is `orchestrator.judging.confirmation.confirm`'s.
+    ``seconds`` adds up the trials' time in training; ``wall_seconds`` is how long the run took,
+    null when it left no ``progress.json``; ``images_per_second`` is the median over complete
+    trials, null without one.
+    """
+    best = select_best(evaluated)
+    baselines = {
+        recipe: next((one for one in evaluated if one.result.recipe == recipe), None)
+        for recipe in BASELINES
+    }
+    plain, fair_lambda = baselines["plain"], run.config.fair_lambda
+
+    def entry(one: Evaluated | None) -> dict[str, Any] | None:
+        return None if one is None else _full_entry(one, plain, fair_lambda)
+
+    def front(kind: Kind) -> list[dict[str, Any]]:
+        return [_entry(one, kind, plain, fair_lambda) for one in select_front(evaluated, kind)]
+
+    progress = read(run)
+    speeds = [one.result.images_per_second for one in evaluated]
+    return {
+        "best": entry(best),
+        "baselines": {recipe: entry(one) for recipe, one in baselines.items()},
+        "pareto": [entry(one) for one in select_front(evaluated)],
+        "pareto_shared": front("shared"),
+        "pareto_by_gender": front("by_gender"),
+        "confirmed": confirm(run, evaluated, best, baselines),
+        "fair_lambda": fair_lambda,
+        "hypervolume": hypervolume(*objectives(evaluated), REFERENCE_POINT),
+        "hypervolume_shared": hypervolume(*objectives(evaluated, "shared"), REFERENCE_POINT),
+        "hypervolume_reference": {
+            "mean_accuracy": REFERENCE_POINT[0],
+            "gap": REFERENCE_POINT[1],
+        },
+        "trials": _states(run, results),
+        "rows": _row_counts(evaluated[0]) if evaluated else None,
+        "seconds": sum(result.seconds for result in results),
+        "wall_seconds": progress.seconds() if progress else None,
+        "images_per_second": float(np.median(speeds)) if speeds else None,
+    }
+
+
+def _full_entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> dict[str, Any]:
+    """Say all about one trial at 0.5, and what other thresholds change about it on test."""
+    others: tuple[Kind, Kind] = ("shared", "by_gender")
+    return _entry(one, "fixed", plain, fair_lambda) | {
+        "thresholds": {
+            kind: _judged(one, kind, fair_lambda)
+            | {"change_vs_fixed": _change(one, kind, one, fair_lambda)}
+            for kind in others
+        }
+    }
+
+
+def _entry(
+    one: Evaluated, kind: Kind, plain: Evaluated | None, fair_lambda: float
+) -> dict[str, Any]:
+    """Say what one trial is and does; its change on test is against plain at threshold 0.5."""
+    return {
+        "trial_id": one.id,
+        "recipe": one.result.recipe,
+        "params": dict(one.params),
+        **_judged(one, kind, fair_lambda),
+        "change_vs_plain": None if plain is None else _change(one, kind, plain, fair_lambda),
+    }
+
+
+def _judged(one: Evaluated, kind: Kind, fair_lambda: float) -> dict[str, Any]:
+    """Give the threshold, or the two by gender, and the metrics on both splits."""
+    women, men = one.judged[kind].thresholds
+    threshold = (
+        {"threshold_women": women, "threshold_men": men}
+        if kind == "by_gender"
+        else {"threshold": women}
+    )
+    return threshold | {split: _split_entry(one, kind, split, fair_lambda) for split in EVALUATED}
+
+
+def _split_entry(one: Evaluated, kind: Kind, split: str, fair_lambda: float) -> dict[str, Any]:
+    rows, judged = one.rows[split], one.judged[kind]
+    intervals = bootstrap_ci95(rows.label, judged.predicted[split], rows.gender, fair_lambda)
+    return {
+        **asdict(judged.metrics[split]),
+        "fair_ci95": list(intervals.fair),
+        "gap_ci95": list(intervals.gap),
+    }
+
+
+def _change(one: Evaluated, kind: Kind, base: Evaluated, fair_lambda: float) -> dict[str, Any]:
+    """Compare on test with another trial, or the same, at threshold 0.5."""
+    label, women = one.rows["test"].label, one.rows["test"].gender == WOMAN
+    now, then = one.judged[kind].predicted["test"], base.judged["fixed"].predicted["test"]
+    return asdict(paired_change(now == label, then == label, women, fair_lambda))
+
+
+def _states(run: Run, results: Sequence[TrialResult]) -> dict[str, int]:
+    counts = Counter(result.state for result in results)
+    begun = sum(path.is_dir() for path in run.trials_path.iterdir())
+    return {
+        "complete": counts["complete"],
+        "failed": counts["failed"],
+        "pruned": counts["pruned"],
+        "unfinished": begun - len(results),
+    }
+
+
+def _row_counts(one: Evaluated) -> dict[str, dict[str, list[int]]]:
+    """Rows by split and gender, of class 0 and class 1."""
+    return {
+        split: {
+            who: [int(np.sum(rows.label[rows.gender == gender] == label)) for label in (0, 1)]
+            for who, gender in (("women", WOMAN), ("men", -WOMAN))
+        }
+        for split, rows in one.rows.items()
+    }
+
+
+def trial_table(
+    results: Sequence[TrialResult],
+    params: Mapping[str, Mapping[str, Any]],
+    evaluated: Sequence[Evaluated],
+) -> pd.DataFrame:
+    """Make a row a trial that ended: how, with which parameters, and every metric on both splits.
+
+    Parameters
+    ----------
+    results
+        Of all trials that ended, by id.
+    params
+        The searched parameters, by trial id.
+    evaluated
+        The complete ones; the metrics of the others stay empty.
+    """
+    names = sorted({name for found in params.values() for name in found})
+    judged = {one.id: one for one in evaluated}
+    metrics = [f"{s}_{name}" for s in EVALUATED for name in ("mean_accuracy", *_metric_names())]
+    shared = [f"shared_{split}_{name}" for split in EVALUATED for name in SHARED]
+    ends = ("epochs", "kept_epoch", "seconds", "images_per_second", "device", "reason")
+    rows = [
+        {
+            **result.model_dump(include={"trial_id", "state", "recipe", *ends}),
+            **{f"params.{name}": value for name, value in params[result.trial_id].items()},
+            **_metric_columns(judged.get(result.trial_id)),
+        }
+        for result in results
+    ]
+    columns = ["trial_id", "state", "recipe", *(f"params.{n}" for n in names), *metrics]
+    columns += ["threshold_shared", *shared, *ends]
+    return pd.DataFrame(rows, columns=columns, dtype=object)  # ints stay ints beside missing ones
+
+
+def _metric_names() -> list[str]:
+    return list(GroupMetrics.__dataclass_fields__)
+
+
+def _metric_columns(one: Evaluated | None) -> dict[str, float]:
+    if one is None:
+        return {}
+    fixed, shared = one.judged["fixed"], one.judged["shared"]
+    return {
+        f"{split}_{name}": getattr(metrics, name)
+        for split, metrics in fixed.metrics.items()
+        for name in ("mean_accuracy", *_metric_names())
+    } | {
+        "threshold_shared": shared.thresholds.women,
+        **{
+            f"shared_{split}_{name}": getattr(metrics, name)
+            for split, metrics in shared.metrics.items()
+            for name in SHARED
+        },
+    }
+
+
+def _write_csv(run: Run, name: str, table: pd.DataFrame) -> None:
+    with writing(run.path / name, "w", encoding="utf-8", newline="") as file:
+        table.to_csv(file, index=False, lineterminator="\n")

@@ -1,0 +1,81 @@
+"""The short table that ends a run, on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.base.console import new_table, open_console
+from orchestrator.judging.confirmation import count, spread
+
+ROWS = ("best", "plain", "reference")
+HEADS = ("women", "men", "gap", "worse", "fair", "fair 95%")
+METRICS = ("acc_women", "acc_men", "gap", "worst_gender", "fair")
+
+
+def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
+    """Print best, plain and reference with each gender's accuracy on test.
+
+    Parameters
+    ----------
+    summary
+        What ``summary.json`` holds.
+    stream
+        A terminal, or any other text stream.
+    """
+    entries = {"best": summary["best"], **summary["baselines"]}
+    rows = [(name, entries[name]) for name in ROWS if entries.get(name)]
+    if not rows:
+        return
+    console = open_console(stream)
+    if summary["confirmed"]:
+        _print_confirmed(summary, console)
+    table = _table("On test faces, threshold 0.5 (chosen on validation faces)")
+    for name, entry in rows:
+        table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
+    console.print(table)
+    for line in _settings(summary["best"]):
+        console.print(line, soft_wrap=True)
+
+
+def _print_confirmed(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the confirmed best, the search's best and the baselines over new seeds."""
+    confirmed = summary["confirmed"]
+    best = confirmed["trials"][confirmed["best"]]
+    ids = {"confirmed": confirmed["best"], "best": summary["best"]["trial_id"]} | {
+        name: entry["trial_id"] for name, entry in summary["baselines"].items() if entry
+    }
+    table = _table(f"On test faces, threshold 0.5, means over {count(best)} (fair: ± sd)")
+    for name, trial_id in ids.items():
+        if entry := confirmed["trials"].get(trial_id):
+            low, high = entry["fair_ci95"]
+            means = [f"{entry['test'][metric]['mean']:.4f}" for metric in METRICS[:-1]]
+            table.add_row(name, trial_id, *means, spread(entry), f"{low:.3f} to {high:.3f}")
+    console.print(table)
+    console.print(confirmed["sentence"], soft_wrap=True)
+    console.print()
+
+
+def _table(title: str) -> Table:
+    return new_table("", "trial", *HEADS, title=title, left=2)
+
+
+def _cells(test: Mapping[str, Any]) -> list[str]:
+    low, high = test["fair_ci95"]
+    return [f"{test[name]:.4f}" for name in METRICS] + [f"{low:.3f} to {high:.3f}"]
+
+
+def _settings(best: Mapping[str, Any]) -> list[str]:
+    shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in best["params"].items()}
+    settings = "  ".join(f"{name}={value}" for name, value in shown.items())
+    lines = [f"Best: {settings}"] if settings else []
+    change = best["change_vs_plain"]
+    if change and best["recipe"] != "plain":
+        lines.append(
+            f"Against plain, on the same faces: fair {change['fair']:+.4f} "
+            f"(95% {change['fair_ci95'][0]:+.3f} to {change['fair_ci95'][1]:+.3f}), "
+            f"women {change['acc_women']:+.4f}, men {change['acc_men']:+.4f}"
+            + ("; it levels down: the better gender lost" if change["levelled_down"] else "")
+        )
+    return lines

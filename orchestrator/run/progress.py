@@ -1,0 +1,229 @@
+"""The state of a run while it goes on, kept in ``RUN/progress.json``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import ValidationError
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.strict import Strict
+from orchestrator.run.directory import Run, State, Trial, in_order_of_ending
+
+BASELINES = ("plain", "reference")
+RESUMED_AS = {"confirm": "sweep"}
+"""By what a run does: the command that goes on with it, where that has another name."""
+
+
+class Score(Strict):
+    """The fair metric on validation, never without what it is made of."""
+
+    fair: float
+    acc_women: float
+    acc_men: float
+    gap: float
+
+    @classmethod
+    def of(cls, metrics: "Mapping[str, Any] | pd.Series[Any]") -> "Score":
+        """Take the score from an epoch's metrics."""
+        return cls(**{name: float(metrics[name]) for name in cls.model_fields})
+
+    @property
+    def mean_accuracy(self) -> float:
+        """The mean of women's accuracy and men's."""
+        return (self.acc_women + self.acc_men) / 2
+
+
+FINISHING = 0.2
+"""The last evaluation of a trial and its files, in epochs."""
+
+
+class RunningTrial(Strict):
+    """A trial in training."""
+
+    trial_id: str
+    epoch: int = 0
+    """Epochs finished."""
+    epochs: int
+    score: Score | None = None
+    """Of the epoch kept so far; null before the first ends."""
+    images_per_second: float = 0.0
+
+
+class EndedTrial(Strict):
+    """A trial that ended, however it did."""
+
+    trial_id: str
+    state: State
+    recipe: str
+    epochs: int
+    seconds: float
+    score: Score | None = None
+    """Of the kept epoch; null when none finished."""
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, trial: Trial) -> "EndedTrial":
+        """Read it from the trial's files."""
+        result, score = trial.result, None
+        if result.kept_epoch:
+            kept = trial.metrics["epoch"] == result.kept_epoch
+            score = Score.of(trial.metrics[kept].iloc[0])
+        return cls(
+            score=score,
+            **result.model_dump(include=set(cls.model_fields) - {"score"}),
+        )
+
+
+class Progress(Strict):
+    """How far a run is. Times are seconds since 1970."""
+
+    command: str
+    """``train``, ``sweep``, or ``confirm``, the end of a sweep."""
+    state: Literal["running", "finished", "interrupted", "failed"] = "running"
+    trials_total: int
+    epochs: int
+    """The most epochs a trial may take."""
+    started: float
+    updated: float
+    """When the run last showed that it lives."""
+    seconds_before: float = 0.0
+    """What earlier sessions of a resumed run took, a search before its confirmation among them."""
+    confirmed_before: float = 0.0
+    """What confirmations took of that, which is no part of a search's time."""
+    share_before: float = 0.0
+    """`share_done` as this session began."""
+    seconds_limit: float | None = None
+    """What all sessions of a search may take together; None: as long as its trials do."""
+    epochs_limit: int | None = None
+    """Epochs after which a search begins no more trials; None: it has its number of trials."""
+    ended: tuple[EndedTrial, ...] = ()
+    """In the order of ending."""
+    running: tuple[RunningTrial, ...] = ()
+    """By id."""
+
+    @property
+    def failed(self) -> int:
+        """How many trials failed."""
+        return sum(trial.state == "failed" for trial in self.ended)
+
+    @property
+    def best(self) -> EndedTrial | None:
+        """The complete trial with the highest fair metric; of equals the smaller gap, then id."""
+        ranked = [
+            (-trial.score.fair, trial.score.gap, trial.trial_id, trial)
+            for trial in self.ended
+            if trial.state == "complete" and trial.score
+        ]
+        return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
+
+    def baseline(self, recipe: str) -> EndedTrial | None:
+        """Give the first complete trial of a recipe, if there is one yet."""
+        found = (t for t in self.ended if t.recipe == recipe and t.state == "complete" and t.score)
+        return min(found, key=lambda trial: trial.trial_id, default=None)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second, over all running trials."""
+        return sum(trial.images_per_second for trial in self.running)
+
+    def seconds(self, now: float | None = None) -> float:
+        """How long the run took until `now`, or until it was last updated."""
+        return self.seconds_before + (self.updated if now is None else now) - self.started
+
+    def search_seconds(self, now: float) -> float:
+        """How long a search took until `now`, its earlier sessions among it."""
+        return self.seconds(now) - self.confirmed_before
+
+    def share_done(self) -> float:
+        """How much of the run's training is done, in [0, 1], counted in epochs."""
+        if len(self.ended) >= self.trials_total:
+            return 1.0
+        counts = [trial.epochs for trial in self.ended]
+        done = sum(counts) + sum(trial.epoch for trial in self.running)
+        # Trials stop early, so those to come are expected to take the mean of those that ended;
+        # one imagined trial of full length steadies the mean while few have ended.
+        expected = (self.epochs + sum(counts)) / (1 + len(counts))
+        waiting = max(0, self.trials_total - len(self.ended) - len(self.running))
+        to_come = waiting * expected
+        left = sum(
+            min(max(expected, trial.epoch + 1), trial.epochs) - trial.epoch + FINISHING
+            for trial in self.running
+        )
+        if self.epochs_limit is not None:
+            to_come = min(to_come, max(0.0, self.epochs_limit - done - left))
+        return done / (done + left + to_come) if done else 0.0
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate the time left from this session's epochs, or from the limit, which is known.
+
+        None before the first epoch of a run without a limit.
+        """
+        share = self.share_done()
+        done = share - self.share_before
+        left = []
+        if done > 0:
+            left.append((now - self.started) * (1 - share) / done)
+        if self.seconds_limit is not None:
+            left.append(max(0.0, self.seconds_limit - self.search_seconds(now)))
+        return min(left, default=None)
+
+    def with_running(self, trial: RunningTrial) -> "Progress":
+        """Return this progress with a running trial added, or replaced by its newer state."""
+        others = [other for other in self.running if other.trial_id != trial.trial_id]
+        running = sorted([*others, trial], key=lambda other: other.trial_id)
+        return self.model_copy(update={"running": tuple(running)})
+
+    def with_ended(self, trial: EndedTrial) -> "Progress":
+        """Return this progress with a trial ended."""
+        running = tuple(other for other in self.running if other.trial_id != trial.trial_id)
+        return self.model_copy(update={"running": running, "ended": (*self.ended, trial)})
+
+
+def begin(
+    run: Run,
+    command: str,
+    trials_total: int,
+    epochs: int,
+    now: float,
+    *,
+    trials: Sequence[Trial] | None = None,
+    seconds_limit: float | None = None,
+    epochs_limit: int | None = None,
+) -> Progress:
+    """Start the progress of a run from what its directory holds: nothing, unless it is resumed.
+
+    The trials are the run's own, or those given, of which some may have ended.
+    """
+    before = read(run)
+    confirmed = before.confirmed_before if before else 0.0
+    if before and before.command == "confirm":
+        confirmed += before.updated - before.started
+    ended = run.ended() if trials is None else [trial for trial in trials if trial.has_ended]
+    begun = Progress(
+        command=command,
+        trials_total=trials_total,
+        epochs=epochs,
+        started=now,
+        updated=now,
+        seconds_before=before.seconds() if before else 0.0,
+        confirmed_before=confirmed,
+        ended=tuple(EndedTrial.of(trial) for trial in in_order_of_ending(ended)),
+        seconds_limit=seconds_limit,
+        epochs_limit=epochs_limit,
+    )
+    return begun.model_copy(update={"share_before": begun.share_done()})
+
+
+def read(run: Run) -> Progress | None:
+    """Read ``progress.json``; None when the run has not written it yet."""
+    try:
+        text = (run.path / "progress.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        return Progress.model_validate_json(text)
+    except ValidationError:
+        raise InputError(
+            f"{run.path}/progress.json: not a progress of this version of fairfront; remove it"
+        ) from None

@@ -1,0 +1,1 @@
+"""Which trials a sweep tries, when it stops them, and what wins."""

@@ -1,0 +1,251 @@
+"""Which trial comes next, and what becomes of it: the study, or a list, as Ray Tune sees it."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+from typing_extensions import override
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.locks import held
+from orchestrator.config.layers import with_overrides, with_recipe
+from orchestrator.config.settings import Config
+from orchestrator.run.directory import Run, Trial, in_order_of_ending
+from orchestrator.run.progress import EndedTrial
+from orchestrator.search.stop_rules import why_enough
+from orchestrator.search.study import ENDED, RECIPE, SESSION, WARM, is_alive, is_joint, own, tell
+from orchestrator.training.trial import Assignment, write_failure, write_pruned
+from search_spaces import Space
+from search_spaces.ranges import Sampler, settings_of
+
+DIED = "the trial's process died, again and again; it may have run out of memory"
+
+
+class Trials(Searcher):
+    """Hands trials to Ray Tune, and learns from their files how they ended."""
+
+    def __init__(self) -> None:
+        super().__init__()  # with no metric: a trial that fails at once reports none
+        self.assignments: dict[str, Assignment] = {}
+        """The trials handed out, by Tune's id."""
+        self.stopped: Mapping[str, str] = {}
+        """Why a scheduler stopped a trial, by Tune's id."""
+
+    @abstractmethod
+    def next(self) -> Assignment | None:
+        """Give the next trial; None when there is none left."""
+
+    def ended(self, assignment: Assignment) -> None:
+        """Take note of a trial whose files say how it ended."""
+
+    @override
+    def suggest(self, trial_id: str) -> Any:
+        """Give Tune the next trial as a plain dict, which `Assignment.unpack` reads."""
+        assignment = self.next()
+        if assignment is None:
+            return Searcher.FINISHED
+        self.assignments[trial_id] = assignment
+        return assignment.pack()
+
+    def settle(self, trial_id: str, *, died: bool = False) -> Assignment:
+        """Have the trial's files say how it ended, where Tune knows more than the trial did.
+
+        A trial that was interrupted has not ended: its files say nothing, and it can be gone on
+        with.
+        """
+        assignment = self.assignments[trial_id]
+        if not assignment.trial.has_ended:
+            if trial_id in self.stopped:
+                write_pruned(assignment, self.stopped[trial_id])
+            elif died:
+                write_failure(assignment, DIED)
+        return assignment
+
+    @override
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Do nothing: only the epoch that is kept counts."""
+
+    @override
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Take note of how the trial ended."""
+        assignment = self.settle(trial_id, died=error)
+        if assignment.trial.has_ended:
+            self.ended(assignment)
+
+    @override
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the run has it all."""
+
+    @override
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the run has it all."""
+
+
+class ListedTrials(Trials):
+    """Hands out given trials, but for those that have ended already."""
+
+    def __init__(self, assignments: Sequence[Assignment]) -> None:
+        super().__init__()
+        self._left = [one for one in assignments if not one.trial.has_ended]
+
+    @property
+    def left(self) -> int:
+        """How many trials are still to be handed out."""
+        return len(self._left)
+
+    @override
+    def next(self) -> Assignment | None:
+        return self._left.pop(0) if self._left else None
+
+
+class StudyTrials(Trials):
+    """Asks the study for trials until the run has as many as it was asked for.
+
+    Those that a session left running when it was killed come first, with the parameters and the
+    numbers that they had; what it had no time to tell the study is told from the files.
+
+    Parameters
+    ----------
+    study, space, config, run
+        The sweep's.
+    session
+        This process's name among those that work on the run.
+    """
+
+    def __init__(
+        self, study: optuna.Study, space: Space, config: Config, run: Run, session: str
+    ) -> None:
+        super().__init__()
+        self._study, self._space, self._config, self._run = study, space, config, run
+        self._session = session
+        self._numbers: dict[str, int] = {}
+        """The study's number of a trial of ours, by the trial's id."""
+        self._history = {
+            trial.id: EndedTrial.of(trial) for trial in in_order_of_ending(run.ended())
+        }
+        self.enough: str | None = None
+        """Why no more trials begin, though not all have ended."""
+        self.unseen: Callable[[Trial], None] = lambda _: None
+        """Called with each trial that ended and that Tune knows nothing of: in another session, or
+        before it began."""
+        with held(run.trials_path, wait=True):
+            self._left_running = self._take_over()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what shows the trials out of Tune's saved state, which nobody reads."""
+        return {**self.__dict__, "unseen": None}
+
+    @property
+    def remaining(self) -> int:
+        """How many trials are left to end."""
+        ended = self._study.get_trials(deepcopy=False, states=ENDED)
+        return max(0, self._config.sweep.trials - sum(map(own, ended)))
+
+    @property
+    def interrupted(self) -> int:
+        """How many trials of ours have begun and not ended, once Tune has."""
+        return len(self._numbers) + len(self._left_running)
+
+    @property
+    def elsewhere(self) -> int:
+        """How many trials other sessions, which are alive, are at."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return sum(self._is_elsewhere(trial) for trial in running)
+
+    @override
+    def next(self) -> Assignment | None:
+        if self._left_running:
+            trial = self._left_running.pop(0)
+            return self._assign(trial) or self.next()
+        self._catch_up()
+        self.enough = why_enough(self._config.sweep, list(self._history.values()))
+        if self.enough:
+            return None
+        with held(self._run.trials_path, wait=True):  # others that ask must see this one
+            begun = sum(own(trial) for trial in self._study.get_trials(deepcopy=False))
+            if begun >= self._config.sweep.trials:
+                return None
+            trial = self._study.ask()
+            trial.set_user_attr(SESSION, self._session)
+        return self._assign(trial) or self.next()
+
+    @override
+    def ended(self, assignment: Assignment) -> None:
+        number = self._numbers.pop(assignment.trial.id, None)
+        if number is None:  # Tune says it twice of one that died
+            return
+        tell(self._study, number, assignment.trial, self._config)
+        self._history[assignment.trial.id] = EndedTrial.of(assignment.trial)
+
+    def _catch_up(self) -> None:
+        """Take note of the trials that other sessions have ended."""
+        if not is_joint(self._run):
+            return
+        unknown = [trial for trial in self._run.ended() if trial.id not in self._history]
+        for trial in in_order_of_ending(unknown):
+            if trial.id not in self._numbers:  # of ours, Tune will say so
+                self._history[trial.id] = EndedTrial.of(trial)
+                self.unseen(trial)
+
+    def _take_over(self) -> list[optuna.Trial]:
+        """Return the trials that sessions left behind; tell the study of those that had ended."""
+        left = []
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_elsewhere(frozen):
+                continue
+            trial = self._run.trial(self._id(frozen.number))
+            if trial.has_ended:
+                tell(self._study, frozen.number, trial, self._config)
+                continue
+            taken = optuna.Trial(self._study, frozen._trial_id)
+            taken.set_user_attr(SESSION, self._session)
+            left.append(taken)
+        return left
+
+    def _is_elsewhere(self, trial: optuna.trial.FrozenTrial) -> bool:
+        session = trial.user_attrs.get(SESSION, "")
+        others = is_joint(self._run) and session not in ("", self._session)
+        return others and is_alive(self._run, session)
+
+    def _assign(self, trial: optuna.Trial) -> Assignment | None:
+        """Turn a trial of the study into one of ours; None where the space gives no such one."""
+        trial_id = self._id(trial.number)
+        self._numbers[trial_id] = trial.number
+        recipe = trial.user_attrs.get(RECIPE)
+        config = self._config
+        try:
+            if recipe is None or recipe in self._space.points:  # so that the study learns from it
+                config = suggested(self._space, config, trial)
+            if recipe is not None:
+                config = with_recipe(config, recipe)
+        except InputError as error:
+            failed = Assignment(self._run.trial(trial_id), self._config, trial.params)
+            write_failure(failed, str(error))
+            self.ended(failed)
+            self.unseen(failed.trial)
+            return None
+        return Assignment(self._run.trial(trial_id), config, trial.params)
+
+    def _id(self, number: int) -> str:
+        """Return the name of a trial: its place among the sweep's own."""
+        others = self._study.get_trials(deepcopy=False)[:number]
+        return f"t{number - sum(WARM in other.user_attrs for other in others):03d}"
+
+
+def check_space(space: Space, config: Config) -> None:
+    """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
+    Sampler(f"--space {config.sweep.space}", space, config).draw()
+
+
+def suggested(space: Space, config: Config, trial: optuna.trial.BaseTrial) -> Config:
+    """Return the configuration that a space makes of a trial; `InputError` as `settings_of`."""
+    overrides = settings_of(f"--space {config.sweep.space}", space, trial, config)
+    if "train.epochs" in overrides:  # the run's are the most
+        overrides["train.epochs"] = min(overrides["train.epochs"], config.train.epochs)
+    # A recipe that the search began from is not what its trials are: two alone are baselines.
+    return with_overrides(config, {**overrides, "recipe": "default"})

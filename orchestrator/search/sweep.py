@@ -1,0 +1,168 @@
+"""A sweep from its study to its last retraining, in one process of perhaps several."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import optuna
+
+from orchestrator.base.locks import held
+from orchestrator.config.layers import with_overrides
+from orchestrator.config.settings import Config
+from orchestrator.data.store.store import Store
+from orchestrator.distributed.sharing import Shared, share_data
+from orchestrator.run import progress
+from orchestrator.run.directory import Run
+from orchestrator.run.screen import Screen
+from orchestrator.search.retrain_winners import retrainings
+from orchestrator.search.searcher import StudyTrials
+from orchestrator.search.study import open_study, working_on
+from orchestrator.search.tune_trials import retrain
+from orchestrator.search.tune_trials import sweep as run_trials
+from orchestrator.search.warm_start import warm_start
+from search_spaces import SPACES, Space, get
+
+OWN_SPACE = "space.py"
+"""In a run: its search space, where that is a file of the user's."""
+
+
+def keep_space(run: Run, config: Config) -> None:
+    """Copy the user's own search space into a new run, which must mean the same ever after."""
+    if config.sweep.space not in SPACES:
+        shutil.copyfile(Path(config.sweep.space).expanduser(), run.path / OWN_SPACE)
+
+
+def space_of(run: Run, config: Config) -> Space:
+    """Give a run's search space; `InputError` where it is no longer there."""
+    own = run.path / OWN_SPACE
+    return get(str(own) if own.exists() else config.sweep.space)
+
+
+class Outcome(NamedTuple):
+    """How a session of a sweep ended."""
+
+    done: bool
+    """Whether it did what it was asked to; else it was interrupted."""
+    why: str | None = None
+    """Why trials are left nevertheless."""
+    searched: bool = False
+    """Whether no trial goes on here or elsewhere, so that there is a front to confirm."""
+
+
+@dataclass
+class Sweep:
+    """A session of a sweep; while in the context, others know that it is alive."""
+
+    run: Run
+    config: Config
+    store: Store
+    space: Space
+    study: optuna.Study
+    words: list[str]
+    """What there is to say as it begins."""
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _session: str = ""
+
+    @classmethod
+    def open(
+        cls, run: Run, config: Config, store: Store, url: str | None, others: Sequence[str]
+    ) -> "Sweep":
+        """Open or make the study; a new one takes in the trials of other runs.
+
+        Raises
+        ------
+        InputError
+            As `open_study` and `warm_start` do.
+        """
+        space = space_of(run, config)
+        study = open_study(run, config, space, url)
+        words = [warm_start(study, space, config, run, Run.open(other)) for other in others]
+        return cls(run, config, store, space, study, words)
+
+    def __enter__(self) -> Self:
+        self._session = self._stack.enter_context(working_on(self.run))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def go_on(self, screen: Screen) -> Outcome:
+        """Run the trials that are left, and then the retrainings; Ray must run."""
+        for word in self.words:
+            screen.say(word)
+        try:
+            shared = share_data(self.store, self.config, screen).splits
+            outcome = self._search(shared, screen)
+            if outcome.searched and self.config.sweep.confirm:
+                outcome = self._confirm(outcome, shared, screen)
+        except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
+            return Outcome(done=False)
+        return outcome
+
+    def _search(self, shared: Shared, screen: Screen) -> Outcome:
+        sweep = self.config.sweep
+        begun = progress.begin(
+            self.run,
+            "sweep",
+            sweep.trials,
+            self.config.train.epochs,
+            time.time(),
+            seconds_limit=None if sweep.hours is None else sweep.hours * 3600,
+            epochs_limit=sweep.epoch_budget,
+        )
+        trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
+        with screen.show(self.run, begun) as display:
+            run_trials(self.run, self.config, trials, shared, display)
+            outcome = self._outcome(trials, display.progress.search_seconds(time.time()))
+            if not outcome.done:
+                display.update(display.progress.model_copy(update={"state": "interrupted"}))
+        return outcome
+
+    def _outcome(self, trials: StudyTrials, seconds: float) -> Outcome:
+        left = trials.remaining
+        if not left:
+            return Outcome(done=True, searched=True)
+        if elsewhere := trials.elsewhere:
+            if left == elsewhere or (trials.enough and not trials.interrupted):
+                return Outcome(done=True, why=f"{elsewhere} trials still run in other sessions")
+        elif trials.enough and not trials.interrupted:
+            why = f"no more trials: {trials.enough}; --resume with --set and a larger one goes on"
+            return Outcome(done=True, why=why, searched=True)
+        hours = self.config.sweep.hours
+        if hours is not None and seconds >= hours * 3600:
+            why = f"{hours:g} hours are over, and {left} trials left; a larger --hours goes on"
+            return Outcome(done=True, why=why, searched=not elsewhere)
+        return Outcome(done=False)
+
+    def _confirm(self, searched: Outcome, shared: Shared, screen: Screen) -> Outcome:
+        """Retrain what won, unless another session does."""
+        self.run.confirm_path.mkdir(exist_ok=True)
+        with held(self.run.confirm_path) as ours:
+            if not ours:
+                return Outcome(done=True, why="another session retrains what won")
+            return searched if self._retrain(shared, screen) else Outcome(done=False)
+
+    def _retrain(self, shared: Shared, screen: Screen) -> bool:
+        """Retrain what won; return whether all of it was."""
+        by_fold = retrainings(self.run, self.config)
+        every = [one.trial for assignments in by_fold.values() for one in assignments]
+        begun = progress.begin(
+            self.run, "confirm", len(every), self.config.train.epochs, time.time(), trials=every
+        )
+        with screen.show(self.run, begun) as display:
+            for fold, assignments in by_fold.items():
+                data = shared
+                if all(one.trial.has_ended for one in assignments):
+                    continue
+                if fold is not None:
+                    folds = {"data.folds": self.config.sweep.confirm_folds, "data.fold": fold}
+                    config = with_overrides(self.config, folds)
+                    data = share_data(self.store, config, screen).splits
+                if not retrain(self.run, self.config, assignments, data, display):
+                    display.update(display.progress.model_copy(update={"state": "interrupted"}))
+                    return False
+        return True

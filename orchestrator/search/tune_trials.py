@@ -1,0 +1,229 @@
+"""Ray Tune around the training loop: many trials, one shared copy of the data.
+
+A trial on one device runs the loop straight in a Tune actor that later trials reuse; a trial of
+several workers starts a `TorchTrainer` (docs/decisions.md has the measured reason).
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.integration.ray_train import TuneReportCallback
+from typing_extensions import override
+
+from orchestrator.config.settings import Config
+from orchestrator.distributed import devices
+from orchestrator.distributed.devices import Node
+from orchestrator.distributed.many_workers import train_on_workers
+from orchestrator.distributed.sharing import Shared
+from orchestrator.run.directory import Run, Trial
+from orchestrator.run.progress import EndedTrial, RunningTrial, Score
+from orchestrator.run.screen import ProgressDisplay
+from orchestrator.search.halving import Halving, Rungs, restore
+from orchestrator.search.halving_scheduler import HalvingScheduler
+from orchestrator.search.searcher import ListedTrials, StudyTrials, Trials
+from orchestrator.search.study import OBJECTIVES
+from orchestrator.training.trial import Assignment, report_row, run_trial, write_failure
+
+MOST_CPU_TRIALS = 4
+
+
+def sweep(
+    run: Run, config: Config, trials: StudyTrials, shared: Shared, display: ProgressDisplay
+) -> None:
+    """Run the trials that the sweep still lacks, until they have ended or it has had enough.
+
+    One Ctrl-C stops the running trials and keeps what finished; what did not is resumed later.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    config
+        ``config.sweep.trials`` counts those of earlier sessions too.
+    trials
+        Of the run's study.
+    shared
+        The data, as `share` made it.
+    display
+        Shows the trials as they run and end.
+    """
+    if not trials.remaining:
+        return
+    scheduler, halving, seconds = None, None, None
+    if config.sweep.halving:
+        rungs = Rungs(config.train.epochs, config.sweep.grace, config.sweep.reduction)
+        halving = Halving(OBJECTIVES[config.sweep.objective], rungs)
+        restore(run, halving)
+        scheduler = HalvingScheduler(halving, trials.assignments)
+        trials.stopped = scheduler.stopped
+    trials.unseen = lambda trial: _take_in(trial, display, halving)
+    if config.sweep.hours is not None:
+        progress = display.progress
+        seconds = config.sweep.hours * 3600 - progress.search_seconds(progress.started)
+        if seconds <= 0:
+            return
+    more = {"scheduler": scheduler, "num_samples": trials.remaining, "time_budget_s": seconds}
+    _run(run, config, trials, shared, display, **more)
+
+
+def _take_in(trial: Trial, display: ProgressDisplay, halving: Halving | None) -> None:
+    """Show a trial that Tune knows nothing of, and have others compared with it."""
+    display.update(display.progress.with_ended(EndedTrial.of(trial)))
+    if halving:
+        halving.recall(trial, trial.result.config)
+
+
+def retrain(
+    run: Run,
+    config: Config,
+    assignments: Sequence[Assignment],
+    shared: Shared,
+    display: ProgressDisplay,
+) -> bool:
+    """Train given trials, but for those that have ended; return whether all have now."""
+    listed = ListedTrials(assignments)
+    if listed.left:
+        _run(run, config, listed, shared, display, num_samples=listed.left)
+    return all(assignment.trial.has_ended for assignment in assignments)
+
+
+def _run(
+    run: Run,
+    config: Config,
+    trials: Trials,
+    shared: Shared,
+    display: ProgressDisplay,
+    **more: Any,
+) -> None:
+    """Have Tune run trials; `more` goes into its configuration."""
+    resources, concurrent = plan(config, devices.nodes())
+    # The trial writes its own metrics and events; Tune's would repeat them.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
+        tune_config=tune.TuneConfig(
+            search_alg=trials,
+            max_concurrent_trials=concurrent,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            # A new actor costs seconds of imports. That of several workers waits for them in Ray
+            # Train, never hears that it was stopped, and would fail the next trial.
+            reuse_actors=config.workers == 1,
+            **more,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(run.logs_path),
+            # A trial whose process died goes on from its checkpoint.
+            failure_config=tune.FailureConfig(max_failures=config.train.max_failures),
+            callbacks=[_Follower(trials, display)],
+            verbose=0,
+        ),
+    ).fit()
+
+
+def plan(config: Config, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
+    """Choose what a trial reserves and how many run at a time.
+
+    One trial a GPU; on CPUs one a core, since two trials of one thread train 1.14 times as many
+    images as one of two (benchmarks/concurrency.py), but few enough for the search to learn.
+    """
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    wanted = config.sweep.concurrent
+    if config.workers > 1:  # the workers reserve devices themselves; their trial must take none
+        concurrent = wanted or max(1, (gpus or cpus) // config.workers)
+        return {"memory": 1}, concurrent  # Tune wants something to be reserved
+    concurrent = wanted or gpus or MOST_CPU_TRIALS
+    if not gpus:
+        concurrent = max(1, min(concurrent, cpus))
+    return devices.largest_share(nodes, concurrent), concurrent
+
+
+class _Follower(tune.Callback):
+    """Shows the trials as they run and end."""
+
+    def __init__(self, trials: Trials, display: ProgressDisplay) -> None:
+        self._trials, self._display = trials, display
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the display out of Tune's saved state, which is not what a resumed sweep reads."""
+        return {}
+
+    @override
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        self._running(trial, epoch=0)
+
+    @override
+    def on_trial_recover(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        name = self._trials.assignments[trial.trial_id].trial.id
+        self._display.say(f"{name}: its process died; it goes on from its checkpoint")
+
+    @override
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        if "epoch" in result:  # not when the trial failed before its first
+            self._running(
+                trial,
+                epoch=result["epoch"],
+                score=Score.of(result["kept"]),
+                images_per_second=result["images_per_second"],
+            )
+
+    @override
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        self._ended(trial, died=False)
+
+    @override
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        self._ended(trial, died=True)
+
+    def _running(self, trial: TuneTrial, **state: Any) -> None:
+        assignment = self._trials.assignments[trial.trial_id]
+        running = RunningTrial(
+            trial_id=assignment.trial.id, epochs=assignment.config.train.epochs, **state
+        )
+        self._display.update(self._display.progress.with_running(running))
+
+    def _ended(self, trial: TuneTrial, *, died: bool) -> None:
+        ours = self._trials.settle(trial.trial_id, died=died).trial
+        if ours.has_ended:  # else it was interrupted
+            self._display.update(self._display.progress.with_ended(EndedTrial.of(ours)))
+
+
+def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
+    assignment = Assignment.unpack(config)
+    if assignment.trial.has_ended:  # its process died before Tune had heard so
+        return
+    try:
+        if assignment.config.workers > 1:
+            train_on_workers(assignment, shared, [TuneReportCallback()])
+        else:
+            _run_here(assignment, shared)
+    except RayError:
+        raise  # the cluster's fault: Tune tries again
+    except Exception as error:  # the trial's own: the files say it, and the sweep goes on
+        write_failure(assignment, f"{type(error).__name__}: {error}")
+
+
+def _run_here(assignment: Assignment, shared: Shared) -> None:
+    torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
+    data = shared.get(assignment.config)
+    run_trial(assignment, data, lambda metrics, kept: tune.report(report_row(metrics, kept)))

@@ -1,0 +1,77 @@
+"""Taking another sweep's trials into a study, so that its sampler begins with what they say."""
+
+import warnings
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial, create_trial
+
+from orchestrator.base.errors import InputError
+from orchestrator.config.settings import Config
+from orchestrator.run.directory import Run, Trial
+from orchestrator.search.searcher import suggested
+from orchestrator.search.study import WARM, values
+from search_spaces import Space
+
+
+def warm_start(study: optuna.Study, space: Space, config: Config, run: Run, other: Run) -> str:
+    """Tell a new study what the complete trials of another sweep reached.
+
+    They are not trials of this sweep: they are not counted, and never reach its front.
+
+    Parameters
+    ----------
+    study, space, config, run
+        The new sweep's.
+    other
+        The run whose trials are taken in.
+
+    Returns
+    -------
+    str
+        How many were, for the user.
+
+    Raises
+    ------
+    InputError
+        The other run was made with other data, or none of its trials lies in the space.
+    """
+    if other.data["fingerprint"] != run.data["fingerprint"]:
+        raise InputError(
+            f"--warm-start {other.path}: made with other data ({other.data['path']}), so its "
+            "figures say nothing here"
+        )
+    complete = other.complete()
+    taken = [trial for trial in complete if _tell(study, space, config, trial)]
+    if not taken:
+        raise InputError(
+            f"--warm-start {other.path}: none of its {len(complete)} complete trials lies in the "
+            f"space {config.sweep.space}; give its --space, or leave it out"
+        )
+    return f"warm start: {len(taken)} of {len(complete)} trials of {other.path} taken in"
+
+
+def _tell(study: optuna.Study, space: Space, config: Config, trial: Trial) -> bool:
+    """Tell the study of one trial, if it lies in the space."""
+    fixed = FixedTrial(trial.params)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # it warns of what is out of range
+            suggested(space, config, fixed)
+    except (ValueError, InputError):  # another parameter
+        return False
+    known: dict[str, Any] = {name: trial.params[name] for name in fixed.distributions}
+    if not all(fixed.distributions[name]._contains(_internal(fixed, name)) for name in known):
+        return False
+    study.add_trial(
+        create_trial(
+            params=known,
+            distributions=fixed.distributions,
+            values=values(trial, config),
+            user_attrs={WARM: str(trial.path)},
+        )
+    )
+    return True
+
+
+def _internal(fixed: FixedTrial, name: str) -> float:
+    return float(fixed.distributions[name].to_internal_repr(fixed.params[name]))

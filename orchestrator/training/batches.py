@@ -1,0 +1,110 @@
+"""The batches of a training: who comes in each epoch, in which order, augmented how."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from models.batch import Batch
+from orchestrator.config.settings import Config
+from orchestrator.data.balance import draw_rows, expected_counts, sample_weights
+from orchestrator.data.epoch_order import epoch_order, worker_share
+from orchestrator.data.splits import count_strata
+from orchestrator.data.store.arrays import Arrays
+from orchestrator.training.augment import augment
+from orchestrator.training.augment import draw_numbers as draw_augmentation
+from orchestrator.training.images import as_tensor, place_on_device
+from orchestrator.training.inference import rank_and_world
+from orchestrator.training.last_layer import held_out
+
+
+class Batches:
+    """The batches of every epoch; each is a function of the seed and the epoch alone.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    train
+        The train split, n rows.
+    device
+        Where the batches are wanted.
+    """
+
+    def __init__(self, config: Config, train: Arrays, device: torch.device) -> None:
+        self._config, self._train, self._device = config, train, device
+        self._rank, self._world = rank_and_world()
+        apart = held_out(config.last_layer, train.gender, train.label, train.rank)
+        self.held_out = np.flatnonzero(apart)
+        """Positions of the rows that are kept for the last layer."""
+        self._rows = np.flatnonzero(~apart)
+        self._gender, self._label = train.gender[self._rows], train.label[self._rows]
+        counts = count_strata(self._gender, self._label)
+        self.drawn = sum(expected_counts(config.balance, counts).values())
+        """Rows an epoch, over all workers."""
+        self.steps = math.ceil(self.drawn / config.train.batch_size)
+        """Batches an epoch."""
+        weights = np.zeros(len(train), np.float32)
+        weights[self._rows] = sample_weights(config.balance, self._gender, self._label)
+        self.images = place_on_device(train.inputs, device)
+        self._labels = as_tensor(train.label).to(device, torch.float32)
+        self._genders = as_tensor(train.gender).to(device)
+        self._weights = torch.from_numpy(weights).to(device)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Give this worker's share of each global batch of epoch `epoch`, from 0.
+
+        The order and the augmentation are drawn for the whole epoch, so that the number of workers
+        changes neither.
+        """
+        size, share = self._config.train.batch_size, self._share
+        rng = np.random.default_rng([self._config.seed, epoch])
+        balance, rank = self._config.balance, self._train.rank[self._rows]
+        drawn = self._rows[draw_rows(balance, self._gender, self._label, rank, epoch=epoch)]
+        order = epoch_order(drawn, self._train.block, rng)
+        numbers = draw_augmentation(len(order), rng)
+        mine = worker_share(len(order), size, self._rank, self._world)
+        images = self.images.batches(order[mine], max(1, share))
+        rows = torch.from_numpy(order[mine]).to(self._device)
+        numbers_here = torch.from_numpy(numbers[mine]).to(self._device)
+        for step in range(self.steps):
+            part = slice(step * share, (step + 1) * share)
+            whole = min(size, len(order) - step * size)
+            if not len(rows[part]):
+                yield self._stand_in(whole)
+                continue
+            batch = Batch(
+                augment(self._config.augment, next(images), numbers_here[part]),
+                self._labels[rows[part]],
+                self._genders[rows[part]],
+                self._weights[rows[part]],
+                whole,
+            )
+            yield batch if len(batch.labels) > 1 else _pad_lone_row(batch)
+
+    @property
+    def _share(self) -> int:
+        """Rows of a whole global batch that are this worker's."""
+        return len(range(self._rank, self._config.train.batch_size, self._world))
+
+    def _stand_in(self, size: int) -> Batch:
+        """Return a row without weight: who has none must still join the gradient's all-reduce."""
+        like = self._train.inputs
+        dtype = as_tensor(like[:1]).dtype if isinstance(like, np.ndarray) else torch.uint8
+        images = torch.zeros((1, *like.shape[1:]), dtype=dtype, device=self._device)
+        numbers = torch.from_numpy(draw_augmentation(1, np.random.default_rng(0)))
+        inputs = augment(self._config.augment, images, numbers.to(self._device))
+        nobody, weightless = 0 * self._genders[:1], 0 * self._weights[:1]
+        return _pad_lone_row(Batch(inputs, self._labels[:1], nobody, weightless, size))
+
+
+def _pad_lone_row(batch: Batch) -> Batch:
+    """Add a copy without weight to a lone row: batch norm cannot train on one value a channel."""
+    return Batch(
+        torch.cat([batch.inputs, batch.inputs]),
+        torch.cat([batch.labels, batch.labels]),
+        torch.cat([batch.genders, 0 * batch.genders]),
+        torch.cat([batch.weights, 0 * batch.weights]),
+        batch.size,
+    )

@@ -1,0 +1,69 @@
+"""Evaluating a network: the device, the precision, and each row by exactly one worker."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from orchestrator.training.images import Images
+
+EVALUATION_BATCH = 256
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def pick_device() -> torch.device:
+    """Return this process's CUDA device, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def uses_bf16(precision: Precision, device: torch.device) -> bool:
+    """Tell whether to compute in bf16; auto: where the device does, since emulated it is slow."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    features = torch.cpu.get_capabilities()
+    return any(bool(features.get(name, False)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def to_input(images: Tensor) -> Tensor:
+    """Turn uint8 (n, H, W, 3) into floats (n, 3, H, W) in [0, 1], still channels last in memory.
+
+    Of features, float16 (n, V, D), it takes those of the image as it is, as floats (n, D).
+    """
+    if images.ndim == 3:
+        return images[:, 0].float()
+    return images.permute(0, 3, 1, 2).float() / 255.0
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module, images: Images, rows: int, autocast: bool = False
+) -> NDArray[np.float32]:
+    """Return the logits of the first `rows` images, shape (rows,), on every worker."""
+    model.eval()
+    rank, world = rank_and_world()
+    device = images.device
+    parts = []
+    for batch in images.batches(np.arange(rank, rows, world), EVALUATION_BATCH):
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            parts.append(model(to_input(batch)).float())
+    local = torch.cat(parts) if parts else torch.zeros(0, device=device)
+    logits = local.new_zeros(rows)
+    logits[rank::world] = local
+    if world > 1:
+        dist.all_reduce(logits)
+    return logits.cpu().numpy()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Return this process's rank and the number of workers; 0 and 1 without a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

@@ -1,0 +1,309 @@
+"""One trial, from its configuration to its files; runs anywhere, unaware of Ray.
+
+With `torch.distributed` initialised every worker calls `run_trial`, and the first one writes.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from tensorboardX import SummaryWriter
+from torch import nn
+
+import models
+from models.config import ModelConfig
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import one_line, writing
+from orchestrator.config.settings import Config, Precision
+from orchestrator.data.store.arrays import Arrays
+from orchestrator.run.directory import EVALUATED, State, Trial, TrialResult
+from orchestrator.training.checkpoint import FILE as CHECKPOINT
+from orchestrator.training.checkpoint import Checkpoints
+from orchestrator.training.early_stopping import EpochMetrics, kept_so_far
+from orchestrator.training.inference import pick_device, rank_and_world
+from orchestrator.training.loop import Training, TrainingError
+
+ABOUT = "fairfront"
+"""The key of ``model.safetensors`` metadata; one alone, since several come in random order."""
+
+Report = Callable[[EpochMetrics, EpochMetrics], None]
+"""Called after each epoch with its metrics and those of the epoch kept so far."""
+
+
+def report_row(metrics: EpochMetrics, kept: EpochMetrics) -> dict[str, Any]:
+    """Return what a trial reports of an epoch; ``kept`` is of the epoch kept so far."""
+    return {**asdict(metrics), "kept": {**asdict(kept), "mean_accuracy": kept.mean_accuracy}}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one trial is asked to do, and where it leaves its files."""
+
+    trial: Trial
+    config: Config
+    params: Mapping[str, Any]
+    """The searched parameters, as Optuna names them."""
+
+    def pack(self) -> dict[str, Any]:
+        """Turn it into plain values, as Ray likes its configurations."""
+        return {
+            "path": str(self.trial.path),
+            "config": self.config.model_dump(),
+            "params": dict(self.params),
+        }
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, Any]) -> "Assignment":
+        """Turn what `pack` made back into an assignment."""
+        config = Config.model_validate(packed["config"])
+        return cls(Trial(Path(packed["path"])), config, packed["params"])
+
+
+def run_trial(
+    assignment: Assignment, data: Mapping[str, Arrays], report: Report | None = None
+) -> None:
+    """Train, evaluate val and test once, and write the trial's files; ``result.json`` comes last.
+
+    A trial that was interrupted goes on from its checkpoint, and ends as it would have ended.
+
+    Parameters
+    ----------
+    assignment
+        The trial.
+    data
+        The arrays of the splits train, val and test.
+    report
+        Called after every epoch, on every worker.
+
+    Raises
+    ------
+    TrainingError
+        The loss is no number any more, or the memory of the device is too small.
+    """
+    with _naming_memory(assignment.config):
+        _run_trial(assignment, data, report)
+
+
+def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Report | None) -> None:
+    config, trial = assignment.config, assignment.trial
+    torch.manual_seed(config.seed)  # the same initial weights on every worker and in every trial
+    image_size = data["train"].images.shape[1]
+    model = models.build(config.model, image_size)
+    training = Training(config, model, data["train"], data["val"])
+    if first := rank_and_world()[0] == 0:
+        trial.note_start()
+        trial.write_params(assignment.params)
+    with _Record(trial, training, writes=first) as record:
+        for metrics in training:
+            record.add(metrics)
+            if report and training.kept:
+                report(metrics, training.kept)
+    logits = {"val": training.kept_logit, "test": training.logits(data["test"])}
+    if first and training.kept:
+        trial.write_predictions(_predictions(data, logits))
+        save_model(trial.path, model, config, image_size)
+        trial.write_result(
+            TrialResult(
+                trial_id=trial.id,
+                state="complete",
+                recipe=config.recipe,
+                epochs=len(record.epochs),
+                kept_epoch=training.kept.epoch,
+                seconds=record.seconds,
+                images_per_second=float(np.median([e.images_per_second for e in record.epochs])),
+                device=_device_name(training.device),
+                restarts=trial.starts - 1,
+                config=config,
+            )
+        )
+        record.checkpoints.remove()
+
+
+@contextmanager
+def _naming_memory(config: Config) -> Iterator[None]:
+    """Say in a line what was too large for the memory."""
+    try:
+        yield
+    except RuntimeError as error:  # which torch.OutOfMemoryError is one of
+        # The CPU's allocator has no exception of its own.
+        if not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
+            raise
+        raise TrainingError(
+            f"out of memory on {pick_device()} with model.name={config.model.name} and "
+            f"train.batch_size={config.train.batch_size} over {rank_and_world()[1]} workers; lower "
+            "train.batch_size or choose a smaller model"
+        ) from error
+
+
+def write_failure(assignment: Assignment, reason: str) -> None:
+    """Record that a trial failed, and why; what it wrote until then stays."""
+    _write_end(assignment, "failed", reason)
+
+
+def write_pruned(assignment: Assignment, reason: str) -> None:
+    """Record that a trial was stopped before its last epoch, and why."""
+    _write_end(assignment, "pruned", reason)
+    (assignment.trial.path / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_end(assignment: Assignment, state: State, reason: str) -> None:
+    """Record that a trial ended before it was complete."""
+    trial = Trial(assignment.trial.path)  # reads anew
+    trial.write_params(assignment.params)
+    known = (trial.path / "metrics.csv").exists()
+    epochs = trial.metrics if known else pd.DataFrame({"seconds": [], "images_per_second": []})
+    kept = 0
+    if len(epochs) and state == "pruned":
+        *_, (_, last) = kept_so_far(epochs, assignment.config.train)
+        kept = last.epoch
+    trial.write_result(
+        TrialResult(
+            trial_id=trial.id,
+            state=state,
+            recipe=assignment.config.recipe,
+            epochs=len(epochs),
+            kept_epoch=kept,
+            seconds=float(epochs["seconds"].sum()),
+            images_per_second=float(epochs["images_per_second"].median()) if len(epochs) else 0.0,
+            device="",
+            reason=reason,
+            restarts=max(0, trial.starts - 1),
+            config=assignment.config,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network read from ``model.safetensors``."""
+
+    network: nn.Module
+    """On the CPU, in evaluation mode."""
+    image_size: int
+    """Pixels a side of the images that it takes."""
+    precision: Precision
+    """It was evaluated in."""
+
+
+def save_model(folder: Path, model: nn.Module, config: Config, image_size: int) -> None:
+    """Write ``model.safetensors``, whose metadata is all that `load_model` needs."""
+    about = {
+        "model": config.model.model_dump(),
+        "image_size": image_size,
+        "precision": config.train.precision,
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with writing(folder / "model.safetensors") as file:
+        file.write(save(state, metadata={ABOUT: json.dumps(about)}))
+
+
+def load_model(file: Path) -> TrainedModel:
+    """Read a trained network; one that is missing or damaged raises `InputError`."""
+    if not file.exists():
+        raise InputError(f"{file}: no model here; choose a complete trial with --trial")
+    try:
+        with safe_open(str(file), "pt") as opened:
+            about = json.loads(opened.metadata()[ABOUT])
+        config = ModelConfig.model_validate(about["model"])
+        image_size = int(about["image_size"])
+        model = models.build(config, image_size, pretrained=False)
+        state, trained = model.state_dict(), load_file(str(file))
+        if trained.keys() != state.keys():
+            raise ValueError("its weights are not those of its network")
+        state.update(trained)  # what has torch's notes on versions, without which some do not load
+        model.load_state_dict(state)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{file}: not a model that fairfront wrote: {one_line(error)}") from None
+    network = model.to(memory_format=torch.channels_last).eval()
+    return TrainedModel(network, image_size, cast(Precision, about["precision"]))
+
+
+def _predictions(
+    data: Mapping[str, Arrays], logits: Mapping[str, NDArray[np.float32]]
+) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {
+                "filename": data[split].filename,
+                "split": split,
+                "gender": data[split].gender,
+                "label": data[split].label,
+                "logit": logits[split],
+            }
+        )
+        for split in EVALUATED
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+class _Record:
+    """The epochs of a trial: written as they come by the first worker, and gone on with.
+
+    Parameters
+    ----------
+    trial
+        Where to write.
+    training
+        Brought to where the trial's checkpoint was, if it has one.
+    writes
+        Whether this worker writes.
+    """
+
+    def __init__(self, trial: Trial, training: Training, *, writes: bool) -> None:
+        self._trial, self._training, self._writes = trial, training, writes
+        self.checkpoints = Checkpoints(trial.path, training.config)
+        self.epochs: list[EpochMetrics] = []
+        self._before, self._started = 0.0, time.perf_counter()
+        if saved := self.checkpoints.load():
+            training.load_state_dict(saved["training"])
+            self.epochs = [EpochMetrics.of(epoch) for epoch in saved["epochs"]]
+            self._before = saved["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Of training and validation, also before it was interrupted."""
+        return self._before + time.perf_counter() - self._started
+
+    def __enter__(self) -> Self:
+        if self._writes:
+            # Epochs that were lost with a killed process are shown once, as they were repeated.
+            self._events = SummaryWriter(str(self._trial.path), purge_step=len(self.epochs) + 1)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writes:
+            self._events.close()
+
+    def add(self, metrics: EpochMetrics) -> None:
+        """Take an epoch in."""
+        self.epochs.append(metrics)
+        if not self._writes:
+            return
+        epochs = [epoch.as_row() for epoch in self.epochs]
+        self._trial.write_metrics(pd.DataFrame(epochs))
+        for name, value in epochs[-1].items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, metrics.epoch)
+        self._events.flush()
+        if self.checkpoints.due():
+            self.checkpoints.write(
+                {
+                    "training": self._training.state_dict(),
+                    "epochs": epochs,
+                    "seconds": self.seconds,
+                }
+            )

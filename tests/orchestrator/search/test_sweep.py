@@ -1,0 +1,180 @@
+"""A whole sweep: stopped trials, retrainings, limits, and who may work on it; on one cluster."""
+
+import json
+
+import pytest
+from optuna.trial import FixedTrial
+
+from orchestrator.base.locks import held
+from orchestrator.cli import main
+from orchestrator.config.layers import resolve
+from orchestrator.run.directory import Run
+from orchestrator.search.sweep import Outcome, Sweep
+
+pytestmark = [
+    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    out = folder / "data"
+    assert main(["prepare", "synthetic:120", "--out", str(out), "--image-size", "24"]) == 0
+    return out
+
+
+def sweep(data, out, *more):
+    words = ["sweep", "--data", data, "--out", out, *more]
+    words += ["train.precision=fp32"] if "--set" in more else []
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def run(folder, data):
+    """A search that stops trials early, and retrains what won."""
+    space = folder / "space.py"
+    space.write_text(
+        "def suggest(trial):\n"
+        "    rate = trial.suggest_float('lr', 1e-5, 1e-3, log=True)\n"
+        "    return {'train.lr': rate if trial.number < 4 else 1e-9}\n"
+    )
+    words = ["--epochs", "4", "--trials", "9", "--confirm", "1"]
+    more = ["--space", space, "--concurrent", "1", "--sampler", "random"]
+    settings = ["sweep.grace=1", "train.monitor=val_loss"]
+    assert sweep(data, folder / "run", *words, *more, "--set", *settings) == 0
+    return Run.open(str(folder / "run"))
+
+
+def test_trials_that_are_dominated_are_stopped_and_never_on_the_front(run):
+    states = {trial.id: trial.result.state for trial in run.ended()}
+    pruned = {name for name, state in states.items() if state == "pruned"}
+    assert pruned
+    assert pruned <= {f"t{n:03}" for n in range(2, 9)}  # the baselines are never stopped
+    for name in pruned:
+        trial = run.trial(name)
+        assert trial.result.reason.startswith(f"stopped at epoch {trial.result.epochs}: ")
+        assert len(trial.metrics) == trial.result.epochs < 4
+        assert not (trial.path / "model.safetensors").exists()
+        assert not (trial.path / "checkpoint.pt").exists()
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert not pruned & {entry["trial_id"] for entry in summary["pareto"]}
+    assert summary["trials"]["pruned"] == len(pruned)
+
+
+def test_what_won_was_retrained_on_a_new_seed(run):
+    summary = json.loads((run.path / "summary.json").read_text())
+    members = {entry["trial_id"] for entry in summary["pareto"]} | {"t000", "t001"}
+    assert {path.name for path in (run.path / "confirm").iterdir()} == members
+    for name in members:
+        (again,) = (run.path / "confirm" / name).iterdir()
+        result = json.loads((again / "result.json").read_text())
+        assert result["state"] == "complete"
+        assert result["config"]["seed"] == 1
+
+
+def test_a_resume_finds_all_done_and_changes_nothing(run):
+    before = {p: p.read_bytes() for p in run.path.glob("*/*/**/result.json")}
+    assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
+    assert {p: p.read_bytes() for p in run.path.glob("*/*/**/result.json")} == before
+
+
+def test_another_process_is_kept_off_a_run(run, capfd):
+    before = (run.path / "config.yaml").read_bytes()
+    with held(run.path):
+        assert main(["sweep", "--out", str(run.path), "--resume", "--trials", "99"]) == 2
+    assert (run.path / "config.yaml").read_bytes() == before
+    assert "another fairfront is at work on this run" in capfd.readouterr().err
+
+
+def test_a_sweep_that_has_had_enough_is_confirmed_too(folder, data, capfd):
+    words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--confirm", "1"]
+    assert sweep(data, folder / "enough", *words, "--set", "sweep.epoch_budget=1") == 0
+    said = capfd.readouterr().err
+    assert "no more trials: epochs trained: " in said
+    assert "--resume with --set and a larger one goes on" in said
+    assert list((folder / "enough" / "confirm").glob("t000/t000-seed1/result.json"))
+    ended = len(Run.open(str(folder / "enough")).ended())
+    more = ["--resume", "--confirm", "0", "--set", f"sweep.epoch_budget={ended + 1}"]
+    assert main(["sweep", "--out", str(folder / "enough"), *more]) == 0
+    assert len(Run.open(str(folder / "enough")).ended()) == ended + 1
+
+
+def test_only_one_session_retrains(run, capfd):
+    (again, *_) = sorted((run.path / "confirm").glob("*/*/result.json"))
+    again.unlink()
+    with held(run.path / "confirm"):
+        assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
+    assert "another session retrains what won" in capfd.readouterr().err
+    assert not again.exists()
+    assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
+    assert again.exists()
+
+
+class Interrupted:
+    """Trials of a sweep that had enough, of which one was interrupted."""
+
+    remaining, elsewhere, interrupted, enough = 5, 0, 1, "10 trials failed"
+
+
+def test_a_sweep_interrupted_in_its_last_trials_is_not_at_its_end():
+    session = Sweep(None, resolve(), None, None, None, [])
+    assert session._outcome(Interrupted(), 1.0) == Outcome(done=False)
+    ended = Interrupted()
+    ended.interrupted = 0
+    assert session._outcome(ended, 1.0).searched
+
+
+def test_a_space_of_ones_own_stays_what_it_was(run, folder):
+    file = folder / "space.py"
+    written = file.read_text()
+    assert (run.path / "space.py").read_text() == written
+    file.write_text("def suggest(trial):\n    return {}\n")
+    try:
+        again = Sweep.open(run, run.config, None, None, [])
+    finally:
+        file.write_text(written)
+    assert again.space.suggest(FixedTrial({"lr": 1e-4})) == {"train.lr": 1e-4}
+
+
+def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data, capfd):
+    out = folder / "hours"
+    words = ["--trials", "3", "--epochs", "2", "--concurrent", "1", "--sampler", "random"]
+    assert sweep(data, out, *words, "--hours", "0.0001") == 1  # not even one trial
+    said = capfd.readouterr().err
+    assert "0.0001 hours are over, and 3 trials left; a larger --hours goes on" in said
+    assert main(["sweep", "--out", str(out), "--resume", "--hours", "2"]) == 0
+    assert len(Run.open(str(out)).complete()) == 3
+    more = ["--trials", "9", "--hours", "0.0001", "--confirm", "1"]
+    assert main(["sweep", "--out", str(out), "--resume", *more]) == 0
+    assert "0.0001 hours are over, and 6 trials left" in capfd.readouterr().err
+    assert len(Run.open(str(out)).complete()) == 3
+    assert list((out / "confirm").glob("t000/t000-seed1/result.json"))
+
+
+def test_a_study_in_a_database_goes_on_there(folder, data, capfd):
+    out, url = folder / "database", f"sqlite:///{folder}/study.db"
+    words = ["--epochs", "1", "--study-storage", url]
+    assert sweep(data, out, "--trials", "2", *words) == 0
+    assert not (out / "optuna.journal").exists()
+    assert main(["sweep", "--out", str(out), "--resume", "--trials", "3"]) == 2
+    assert "give that with --study-storage" in capfd.readouterr().err
+    more = ["--resume", "--trials", "3", "--study-storage", url]
+    assert main(["sweep", "--out", str(out), *more]) == 0
+    assert [trial.id for trial in Run.open(str(out)).complete()] == ["t000", "t001", "t002"]
+
+
+def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):
+    out, space = folder / "warm", folder / "space.py"
+    words = ["--trials", "2", "--epochs", "1", "--space", space, "--warm-start", run.path]
+    assert sweep(data, out, *words, "--objective", "pareto") == 0
+    assert "trials of" in capfd.readouterr().out
+    assert len(Run.open(str(out)).complete()) == 2
+    assert sweep(data, folder / "cold", "--trials", "2", "--warm-start", folder / "none") == 2
+    assert "no run here" in capfd.readouterr().err
+    assert not (folder / "cold").exists()
