@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from waiting import HANGS
 
 from cluster.client import connect
 from orchestrator.base.errors import InputError
@@ -89,7 +90,7 @@ def running_head() -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=60)  # it drains its node and then ends its other processes
+            process.wait(timeout=HANGS)  # it drains its node and then ends its other processes
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -97,7 +98,7 @@ def running_head() -> Iterator[str]:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         while True:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientError
 from ray.job_submission import JobDetails
+from waiting import HANGS
 
 from cluster.jobs import entry_point, follow_job, jobs, logs, stop, submit
 from cluster.package import source_tree
@@ -226,7 +227,7 @@ def test_ctrl_c_leaves_the_job_running(head: str):
     lines = iter(waiting.stdout.readline, "")
     assert any(line == "sleeping\n" for line in lines)
     waiting.send_signal(signal.SIGINT)
-    rest, complaints = waiting.communicate(timeout=60)
+    rest, complaints = waiting.communicate(timeout=HANGS)
     assert waiting.returncode == 1
     assert "Traceback" not in complaints
     found = re.search(r"the job goes on. Log: fairfront logs (\w+) --follow --address", rest)

@@ -15,6 +15,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from tensorboardX import SummaryWriter
+from waiting import HANGS
 
 from orchestrator.base.errors import InputError
 from orchestrator.cli import dashboard as module
@@ -62,11 +63,11 @@ def served(run: Run) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
         yield process, lines
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=HANGS)
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=HANGS) as answer:
         return str(answer.read().decode())
 
 
@@ -86,7 +87,7 @@ def test_both_are_served_until_a_signal(run: Run, how: signal.Signals):
         assert "the study" in get(f"{optuna_url}api/studies")
         assert '"plain"' in get(f"{board_url}data/runs")
         process.send_signal(how)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=HANGS) == 0
         assert is_free(optuna_url)
         assert is_free(board_url)
     assert (run.logs_path / "tensorboard.log").exists()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from fakes import SWEEP, make_run
+from waiting import HANGS, wait_until
 
 from orchestrator.cli import display
 from orchestrator.cli.display import Display, how_to_resume, rows_progress, watch
@@ -45,7 +46,7 @@ def test_the_file_is_whole_and_fresh(run):
     with Display(run, io.StringIO(), state_of(run)) as shown:
         assert read(run).state == "running"
         shown.update(shown.progress.with_running(RunningTrial(trial_id="t000", epochs=10)))
-        _until(lambda: read(run).running)
+        wait_until(lambda: read(run).running)
     ended = read(run)
     assert ended.state == "finished"
     assert ended.running == ()
@@ -56,7 +57,7 @@ def test_the_file_is_written_again_though_nothing_changes(run, monkeypatch):
     monkeypatch.setattr(display, "HEARTBEAT", 0.05)
     with Display(run, io.StringIO(), state_of(run)):
         first = read(run).updated
-        _until(lambda: read(run).updated > first)
+        wait_until(lambda: read(run).updated > first)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_on_a_terminal_it_is_drawn_in_place(run):
         with Display(run, stream, state_of(run)) as shown:
             shown.update(shown.progress.with_ended(EndedTrial.of(run.trial("t000"))))
         stream.flush()
-        _until(lambda: "finished" in output())
+        wait_until(lambda: "finished" in output())
     assert "fairfront sweep" in output()
     assert "1/12 trials" in output()
     assert "\x1b[?25h" in output()  # the cursor is back
@@ -107,11 +108,11 @@ def test_watch_follows_a_run_of_another_process(run):
     stream = io.StringIO()
     thread = threading.Thread(target=watch, args=(run, stream, 0.01))
     thread.start()
-    _until(lambda: "waiting for the run to start" in stream.getvalue())
+    wait_until(lambda: "waiting for the run to start" in stream.getvalue())
     with Display(run, io.StringIO(), state_of(run)) as shown:
-        _until(lambda: "[ 0/12] running" in stream.getvalue())
+        wait_until(lambda: "[ 0/12] running" in stream.getvalue())
         shown.update(shown.progress.with_ended(EndedTrial.of(run.trial("t000"))))
-    thread.join(timeout=30)
+    thread.join(timeout=HANGS)
     assert not thread.is_alive()
     assert "t000 complete" in stream.getvalue()
     assert "finished" in stream.getvalue()
@@ -137,7 +138,7 @@ def test_watch_takes_a_slow_heartbeat_for_life(run):
     thread.join(timeout=0.3)
     assert thread.is_alive()
     _write(run, state_of(run, state="finished"))
-    thread.join(timeout=30)
+    thread.join(timeout=HANGS)
     assert not thread.is_alive()
 
 
@@ -170,20 +171,12 @@ def test_rows_progress_on_a_terminal():
         with rows_progress(stream, "preparing", 1000) as update:
             update(1000, 1000)
         stream.flush()
-        _until(lambda: "1000/1000" in output())
+        wait_until(lambda: "1000/1000" in output())
     assert "images/s" in output()
 
 
 def _write(run, progress: Progress) -> None:
     display.write_text(run.path / "progress.json", progress.model_dump_json())
-
-
-def _until(happened, patience: float = 20.0) -> None:
-    waited = 0.0
-    while not happened():
-        assert waited < patience, "it never happened"
-        time.sleep(0.01)
-        waited += 0.01
 
 
 @contextmanager
@@ -203,5 +196,5 @@ def _terminal():
     thread.start()
     with os.fdopen(writer, "w", encoding="utf-8") as stream:
         yield stream, lambda: read_so_far.decode("utf-8", "replace")
-    thread.join(timeout=10)
+    thread.join(timeout=HANGS)
     os.close(reader)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANGS
 
 from orchestrator.distributed.ray_session import quiet
 
@@ -14,7 +15,7 @@ def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANGS,
         env={**os.environ, **environment},
     )
 

@@ -4,21 +4,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 
 import pandas as pd
 import psutil
 import pytest
 from preparing import synthetic
+from waiting import wait_until
 
 from orchestrator.cli import main
 from orchestrator.run.directory import Run
 from orchestrator.training.checkpoint import FILE
 
 TIMES = ["seconds", "images_per_second"]
-PATIENCE = 120
-"""Seconds, after which something hangs."""
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +50,6 @@ def rows_of(trial):
         return 0
 
 
-def wait_for(condition, process=None):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process is None or process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline, "nothing came of it"
-        time.sleep(0.005)
-
-
 PROCESS = {1: "OneWorker", 2: "RayTrainWorker"}
 """What a worker is called, by how many there are."""
 
@@ -68,9 +58,9 @@ def kill_worker(trial, workers, then=lambda: None):
     """Kill a worker of the trial, from a thread, as soon as there is a checkpoint."""
 
     def kill():
-        wait_for(lambda: trial.starts)
+        wait_until(lambda: trial.starts)
         victim = ours(PROCESS[workers])[-1]  # to look for it takes about as long as an epoch
-        wait_for((trial.path / FILE).exists)
+        wait_until((trial.path / FILE).exists)
         victim.kill()
         then()
 
@@ -147,9 +137,9 @@ def test_a_driver_that_is_killed_can_be_resumed_to_the_same_model(data, tmp_path
     driver = start(words(data, tmp_path / "killed", epochs=epochs))
     descendants = []
     try:
-        wait_for(lambda: trial.starts, driver)
+        wait_until(lambda: trial.starts, driver)
         descendants += psutil.Process(driver.pid).children(recursive=True)
-        wait_for((trial.path / FILE).exists, driver)
+        wait_until((trial.path / FILE).exists, driver)
     finally:
         driver.kill()
         # Ray's processes follow their driver, but on a busy machine the worker may end its

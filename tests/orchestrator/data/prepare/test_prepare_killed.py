@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from waiting import wait_until
 
 from orchestrator.data.prepare.prepare import Options, prepare
 from orchestrator.data.sources.registry import open_source
@@ -54,10 +54,7 @@ def test_killed_at_three_points(tmp_path: Path) -> None:
     prepare(open_source(str(manifest)), whole, Options(seed=3))
     for chunks in (1, CHUNKS // 2, CHUNKS - 3):  # the last ones may end together
         process = start(manifest, out)
-        deadline = time.monotonic() + 60
-        while finished(out) < chunks and process.poll() is None:
-            assert time.monotonic() < deadline, "no chunk was finished within a minute"
-            time.sleep(0.01)
+        wait_until(lambda done=chunks: finished(out) >= done, process)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "it had ended before it could be killed"
         assert finished(out) >= chunks

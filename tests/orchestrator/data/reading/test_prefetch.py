@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from layouts import write_parquet, write_zip
+from waiting import wait_until
 
 from orchestrator.base.files import Anywhere
 from orchestrator.data.reading import parquet_images as cells
@@ -86,7 +86,7 @@ def test_the_next_piece_is_read_meanwhile_and_no_more(reads: list[str]) -> None:
     threads = threading.active_count()
     files = read_ahead(pieces_of([f"s3://faces/{k}" for k in range(30)], 3))
     next(files)
-    until(lambda: len(reads) == 6)
+    wait_until(lambda: len(reads) == 6)
     time.sleep(0.05)
     assert len(reads) == 6
     files.close()  # type: ignore[attr-defined]
@@ -111,7 +111,7 @@ def test_local_files_are_brought_near(tmp_path: Path) -> None:
         pytest.skip("nothing can be taken out of this file system's cache")
     files = read_ahead([paths[:4], paths[4:]])
     next(files)  # the first piece may be read before its hint is given, which then is not
-    until(lambda: all(map(is_cached, paths[4:])))
+    wait_until(lambda: all(map(is_cached, paths[4:])))
     assert [len(data) for data in files if isinstance(data, bytes)] == [10_000] * 7
 
 
@@ -136,10 +136,3 @@ def is_cached(path: str) -> bool:
         finally:
             del start
     return bool(residence.value & 1)
-
-
-def until(happened: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
