@@ -8,12 +8,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench clean
+.PHONY: help demo test test-all check lint bench clean
+# A file's tests share its fixtures, and a process's its Ray cluster; conftest.py has the long first.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 
 help:
 	@echo "make demo    the main job on synthetic faces, in a few minutes: data, sweep, report"
-	@echo "make test    the tests"
-	@echo "make check   what CI runs: ruff, mypy --strict and the tests"
+	@echo "make test    the tests, but for those that take minutes"
+	@echo "make check   what CI runs: ruff, mypy --strict, import-linter and all tests"
 	@echo "make bench   the benchmarks behind the figures in docs/"
 
 demo: $(VENV)/.installed
@@ -21,9 +24,12 @@ demo: $(VENV)/.installed
 	$(BIN)/fairfront demo --out demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	$(PYTEST) -m "not slow"
 
-check: lint test
+test-all: $(VENV)/.installed-dev
+	$(PYTEST)
+
+check: lint test-all
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -19,13 +19,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 CELEBA10K = Path(__file__).parents[2] / "shared" / "data" / "celeba10k"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of Ray in one process of `--dist loadgroup`, so that they share a cluster."""
+    """Mark the tests of Ray, and begin with the files that take longest, as they are declared.
+
+    `--dist loadfile` gives a file to a process, and the long ones must not come last.
+    """
+    longest: dict[Path, float] = {}
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ray)
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        weight = 10 * any(item.iter_markers("slow")) + any(item.iter_markers("ray"))
+        longest[item.path] = longest.get(item.path, 0) + weight
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from orchestrator.cli.doctor import check_cluster
 # Raised inside Ray's client.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
-    pytest.mark.xdist_group("head"),  # with --dist loadgroup, one head serves them all
 ]
 
 REPOSITORY = Path(__file__).parents[2]

@@ -159,6 +159,7 @@ def our_decisions(epochs, patience):
     return decisions
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 def test_fifty_steps_of_the_recipe_are_those_of_keras(monkeypatch):
     twins = FreeTwins(torch.float64, monkeypatch)

@@ -12,6 +12,7 @@ from orchestrator.data.prepare import chunks
 from orchestrator.data.prepare import prepare as preparation
 from orchestrator.data.prepare.prepare import Options, prepare
 from orchestrator.data.sources.registry import open_source
+from orchestrator.data.sources.source import Source
 from orchestrator.data.store.store import Store
 
 SMALL = Options(image_size=10)
@@ -64,8 +65,8 @@ def recording(written: list[int]) -> Callable[..., chunks.ChunkStatus]:
     return write_chunk
 
 
-def synthetic(out: Path) -> Path:
-    """Make a data set of 120 synthetic faces of 24x24, in this process instead of by Ray."""
+def prepared_here(source: Source, out: Path, options: Options = SMALL) -> Store:
+    """Make a data set in this process instead of by Ray."""
 
     def map_chunks(task: Any, job: Any, table: pd.DataFrame) -> Iterator[Any]:
         for chunk in table["chunk"].unique():
@@ -74,5 +75,10 @@ def synthetic(out: Path) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "map_chunks", map_chunks)
-        prepare(open_source("synthetic:120"), out, Options(image_size=24))
+        return prepare(source, out, options)
+
+
+def synthetic(out: Path, faces: int = 120) -> Path:
+    """Make a data set of synthetic faces of 24x24, in this process instead of by Ray."""
+    prepared_here(open_source(f"synthetic:{faces}"), out, Options(image_size=24))
     return out

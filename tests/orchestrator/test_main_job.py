@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from preparing import synthetic
 
 from orchestrator.cli import main
 from orchestrator.config.layers import resolve
@@ -145,9 +146,7 @@ def test_a_run_is_never_overwritten_and_a_model_is_checked_first(run, folder, da
 
 
 def test_another_data_set_cannot_resume_a_run(run, folder, capfd):
-    other = folder / "other"
-    assert main(["prepare", "synthetic:80", "--out", str(other), "--image-size", "24"]) == 0
-    capfd.readouterr()
+    other = synthetic(folder / "other", faces=80)
     assert main(["sweep", "--data", str(other), "--out", str(run.path), "--resume"]) == 2
     assert "not the data" in capfd.readouterr().err
 
@@ -204,6 +203,7 @@ def test_predict_refuses_a_file_that_is_no_model(run, folder, capfd):
     assert not (folder / "p").exists()
 
 
+@pytest.mark.slow
 def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, data):
     runs = []
     for workers in ("1", "2"):
@@ -234,6 +234,7 @@ def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd):
     assert models[0] == models[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_workers_a_trial(folder, data, capfd):
     assert sweep(data, folder / "wide", "--trials", "1", "--workers", "2") == 0
     (trial,) = Run.open(str(folder / "wide")).complete()

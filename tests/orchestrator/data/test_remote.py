@@ -246,6 +246,7 @@ def test_a_source_on_a_server_in_trouble(web: Web, name: str) -> None:
         open_source(f"{web.url}/{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster", "small_chunks")
 @pytest.mark.parametrize("lay_out", [lay_out_celeba_zip, lay_out_shards])

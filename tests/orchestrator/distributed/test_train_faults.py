@@ -104,7 +104,7 @@ def test_a_sweep_is_not_resumed_as_a_training(tmp_path, capfd):
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_divergence_fails_the_trial_once_and_says_what_to_change(data, tmp_path, capfd, workers):
     out = tmp_path / "run"
     words = ("--data", data, "--out", out, "--workers", workers, "--set", *QUICK, "train.lr=1e30")
@@ -145,6 +145,7 @@ def test_a_finished_training_is_left_as_it_is(data, tmp_path, capfd):
     assert tree(trial.path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_the_run_stays(data, tmp_path, capfd):

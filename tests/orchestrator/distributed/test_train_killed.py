@@ -80,6 +80,7 @@ def assert_the_same(trial, whole, epochs=4):
     assert not (trial.path / FILE).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [1, 2])
@@ -103,6 +104,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_model_is_the_same(
     assert_the_same(trial, Run(tmp_path / "whole").trial("default"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_workers_that_die_too_often_end_the_training_in_one_line(data, tmp_path, capfd):
@@ -128,6 +130,7 @@ def start(arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_can_be_resumed_to_the_same_model(data, tmp_path):
     epochs = 20  # to look for the driver's processes takes about as long as one
     whole = start(words(data, tmp_path / "whole", epochs=epochs))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from optuna.trial import FixedTrial
+from preparing import synthetic
 
 from orchestrator.base.locks import held
 from orchestrator.cli import main
@@ -24,9 +25,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(folder):
-    out = folder / "data"
-    assert main(["prepare", "synthetic:120", "--out", str(out), "--image-size", "24"]) == 0
-    return out
+    return synthetic(folder / "data")
 
 
 def sweep(data, out, *more):
@@ -159,7 +158,7 @@ def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data,
 
 def test_a_study_in_a_database_goes_on_there(folder, data, capfd):
     out, url = folder / "database", f"sqlite:///{folder}/study.db"
-    words = ["--epochs", "1", "--study-storage", url]
+    words = ["--epochs", "1", "--concurrent", "1", "--study-storage", url]
     assert sweep(data, out, "--trials", "2", *words) == 0
     assert not (out / "optuna.journal").exists()
     assert main(["sweep", "--out", str(out), "--resume", "--trials", "3"]) == 2
@@ -172,6 +171,7 @@ def test_a_study_in_a_database_goes_on_there(folder, data, capfd):
 def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):
     out, space = folder / "warm", folder / "space.py"
     words = ["--trials", "2", "--epochs", "1", "--space", space, "--warm-start", run.path]
+    words += ["--concurrent", "1"]
     assert sweep(data, out, *words, "--objective", "pareto") == 0
     assert "trials of" in capfd.readouterr().out
     assert len(Run.open(str(out)).complete()) == 2

@@ -395,6 +395,7 @@ def confusion(arrays, logit):
     return np.unique(np.stack([arrays.gender, arrays.label, predicted]), axis=1, return_counts=True)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_counts_the_same(tmp_path):
     training = start("train.batch_size=8")
     next(iter(training))  # so far that both labels are predicted

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from preparing import SMALL, break_images, interrupt_after, prepared, recording, tree
+from preparing import SMALL, break_images, interrupt_after, prepared, prepared_here, recording, tree
 
 from orchestrator.base.errors import InputError
 from orchestrator.data.prepare import chunks
@@ -493,15 +493,12 @@ class TestAttributes:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster", "small_chunks")
 class TestOnRay:
-    def test_ray_makes_the_same_bytes_as_one_process(
-        self, make_faces: Any, tmp_path: Path, request: pytest.FixtureRequest
-    ) -> None:
+    def test_ray_makes_the_same_bytes_as_one_process(self, make_faces: Any, tmp_path: Path) -> None:
         manifest = make_faces(60)
         break_images(manifest.parent)
         options = replace(SMALL, max_bad=0.1, split_by="identity")
         prepared(manifest, tmp_path / "ray", options)
-        request.getfixturevalue("in_process")
-        prepared(manifest, tmp_path / "alone", options)
+        prepared_here(open_source(str(manifest)), tmp_path / "alone", options)
         assert tree(tmp_path / "ray") == tree(tmp_path / "alone")
 
     def test_an_interrupt_is_raised_when_the_tasks_have_stopped(
@@ -518,7 +515,7 @@ class TestOnRay:
         assert signal.getsignal(signal.SIGINT) is handler
         assert any((work_folder(tmp_path / "data") / "state").iterdir())
         prepared(manifest, tmp_path / "data")
-        prepared(manifest, tmp_path / "whole")
+        prepared_here(open_source(str(manifest)), tmp_path / "whole")
         assert tree(tmp_path / "data") == tree(tmp_path / "whole")
 
     def test_too_many_bad_images_leave_nothing(self, make_faces: Any, tmp_path: Path) -> None:
@@ -547,7 +544,7 @@ class TestOnRay:
         self, make_faces: Any, tmp_path: Path, small_disk: Path
     ) -> None:
         source, options = known(make_faces(40)), Options(image_size=64)
-        prepare(source, tmp_path / "whole", options)
+        prepared_here(source, tmp_path / "whole", options)
         out = small_disk / "data"
         full = re.escape(f"{out}.partial: No space left on device; mend that and run the same")
         with pytest.raises(InputError, match=full) as caught:

@@ -47,6 +47,7 @@ def content(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_killed_at_three_points(tmp_path: Path) -> None:
     manifest = make_faces(tmp_path / "faces")
