@@ -5,7 +5,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -225,48 +225,6 @@ def how_to_resume(run: Run, command: str) -> str:
     )
 
 
-@contextmanager
-def rows_progress(
-    stream: TextIO, what: str, total: int | None = None
-) -> Iterator[Callable[[int, int], None]]:
-    """Show how many rows are done, for `prepare` and `predict`.
-
-    Parameters
-    ----------
-    stream
-        Where to show it.
-    what
-        What is done to them, such as ``preparing``.
-    total
-        Rows in all, when it is known before the first call.
-
-    Yields
-    ------
-    A function to call with the rows done so far and the rows in all.
-    """
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield _row_lines(stream, what)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    bar = RichProgress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
-    started = time.monotonic()
-    with bar:
-        task = bar.add_task(what, total=total, speed="")
-
-        def update(done: int, total: int) -> None:
-            speed = f"{done / max(time.monotonic() - started, 1e-9):,.0f} images/s"
-            bar.update(task, completed=done, total=total, speed=speed)
-
-        yield update
-
-
 def _row_lines(stream: TextIO, what: str) -> Callable[[int, int], None]:
     started = time.monotonic()
     last = started - STATUS_LINE
@@ -309,6 +267,27 @@ class Terminal:
         """Show a run's progress, and keep its ``progress.json`` fresh, in a context."""
         return Display(run, self._stream, progress)
 
-    def count_rows(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    @contextmanager
+    def count_rows(self, what: str) -> Iterator[Callable[[int, int], None]]:
         """Show how many rows are done, in a context; gives what is told those done and in all."""
-        return rows_progress(self._stream, what)
+        console = Console(file=self._stream, markup=False, highlight=False, emoji=False)
+        if not console.is_terminal or console.is_dumb_terminal:
+            yield _row_lines(self._stream, what)
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeRemainingColumn(),
+        )
+        bar = RichProgress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
+        started = time.monotonic()
+        with bar:
+            task = bar.add_task(what, total=None, speed="")
+
+            def update(done: int, total: int) -> None:
+                speed = f"{done / max(time.monotonic() - started, 1e-9):,.0f} images/s"
+                bar.update(task, completed=done, total=total, speed=speed)
+
+            yield update

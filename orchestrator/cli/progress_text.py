@@ -7,6 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.base.console import new_table
 from orchestrator.base.words import duration, first_line
 from orchestrator.run.progress import BASELINES, EndedTrial, Progress, Score
 
@@ -100,11 +101,7 @@ def _headline(progress: Progress, now: float) -> RenderableType:
 
 def _table(progress: Progress) -> RenderableType:
     plain = progress.baseline("plain")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("", "trial"):
-        table.add_column(name, no_wrap=True)
-    for name in ("fair", "women", "men", "gap", "epoch"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table("", "trial", "fair", "women", "men", "gap", "epoch", left=2)
     for role, trial in _ended_rows(progress):
         against = plain.score if plain and plain is not trial else None
         style = "bold" if role == "best" else ""

@@ -154,26 +154,17 @@ class _Follower(tune.Callback):
         return {}
 
     @override
-    def on_trial_start(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
+    def on_trial_start(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
         self._running(trial, epoch=0)
 
     @override
-    def on_trial_recover(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
+    def on_trial_recover(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
         name = self._trials.assignments[trial.trial_id].trial.id
         self._display.say(f"{name}: its process died; it goes on from its checkpoint")
 
     @override
     def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[TuneTrial],
-        trial: TuneTrial,
-        result: dict[str, Any],
-        **info: Any,
+        self, iteration: int, trials: Any, trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:  # not when the trial failed before its first
             self._running(
@@ -184,15 +175,11 @@ class _Follower(tune.Callback):
             )
 
     @override
-    def on_trial_complete(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
+    def on_trial_complete(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
         self._ended(trial, died=False)
 
     @override
-    def on_trial_error(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
+    def on_trial_error(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
         self._ended(trial, died=True)
 
     def _running(self, trial: TuneTrial, **state: Any) -> None:

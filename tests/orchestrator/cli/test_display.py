@@ -12,7 +12,7 @@ from fakes import SWEEP, make_run
 from waiting import HANGS, wait_until
 
 from orchestrator.cli import display
-from orchestrator.cli.display import Display, how_to_resume, rows_progress, watch
+from orchestrator.cli.display import Display, Terminal, how_to_resume, watch
 from orchestrator.run.progress import EndedTrial, Progress, RunningTrial, begin, read
 
 
@@ -158,7 +158,7 @@ def test_how_to_resume_names_the_command_the_data_and_the_run(run):
 
 def test_rows_progress_in_lines():
     stream = io.StringIO()
-    with rows_progress(stream, "preparing") as update:
+    with Terminal(stream).count_rows("preparing") as update:
         for done in (100, 200, 1000):
             update(done, 1000)
     lines = stream.getvalue().splitlines()
@@ -168,7 +168,7 @@ def test_rows_progress_in_lines():
 
 def test_rows_progress_on_a_terminal():
     with _terminal() as (stream, output):
-        with rows_progress(stream, "preparing", 1000) as update:
+        with Terminal(stream).count_rows("preparing") as update:
             update(1000, 1000)
         stream.flush()
         wait_until(lambda: "1000/1000" in output())

@@ -6,7 +6,6 @@ written beside them, so that the best reachable accuracy of each gender is known
 
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, refuse_existing, write_json, writing
+from orchestrator.base.files import Anywhere, write_json, writing
 from orchestrator.data.sources.synthetic.draw import draw_face
 from orchestrator.data.sources.synthetic.face import Face, Person
 from orchestrator.data.sources.synthetic.sampling import sample_face, sample_person
@@ -222,26 +221,6 @@ def summarise(plan: pd.DataFrame, seed: int, flip_share: float) -> dict[str, Any
         "flipped": flips,
         "best_accuracy": best,
     }
-
-
-def write_faces(out: Path, n: int, seed: int = 0, flip_share: float = 0.02) -> Path:
-    """Draw a data set in this process: ``images/``, manifest and truth.
-
-    Returns
-    -------
-    pathlib.Path
-        The manifest.
-
-    Raises
-    ------
-    InputError
-        If an argument is out of range, or `out` exists and is not empty.
-    """
-    plan = plan_faces(n, seed, flip_share)
-    refuse_existing(out, "this folder")
-    draw_range(out, plan, seed)
-    write_tables(out, plan, seed, flip_share)
-    return out / "manifest.csv"
 
 
 def _write_csv(path: Anywhere, table: pd.DataFrame) -> None:
