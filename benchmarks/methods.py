@@ -109,7 +109,7 @@ def print_table(out: Path, names: list[str], seeds: int) -> None:
             women = (test["gender"] == -1).to_numpy()
         correct[name] = np.stack(of_seeds)
     assert women is not None
-    print("| | women | men | gap | worst | fair | fair − plain (95%) |")
+    print("| | women | men | gap | worse gender | fair | fair − plain (95%) |")
     print("|---|---|---|---|---|---|---|")
     for name in names:
         each = figures(correct[name], women)  # of every seed

@@ -15,8 +15,8 @@ from orchestrator.config.layers import with_overrides, with_recipe
 from orchestrator.config.settings import Config
 from orchestrator.run.directory import Run, Trial, in_order_of_ending
 from orchestrator.run.progress import EndedTrial
-from orchestrator.search.stop_rules import why_enough
 from orchestrator.search.study import ENDED, RECIPE, SESSION, WARM, is_alive, is_joint, own, tell
+from orchestrator.search.sweep_limits import why_enough
 from orchestrator.training.trial import Assignment, write_failure, write_pruned
 from search_spaces import Space
 from search_spaces.ranges import Sampler, settings_of

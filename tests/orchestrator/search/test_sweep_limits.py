@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from orchestrator.config.settings import SweepConfig
 from orchestrator.judging.frontier import hypervolume
 from orchestrator.run.progress import EndedTrial, Score
-from orchestrator.search.stop_rules import stood_still, why_enough
+from orchestrator.search.sweep_limits import stood_still, why_enough
 
 
 def trial(women=0.9, men=0.9, state="complete", epochs=5):

@@ -1,0 +1,47 @@
+"""What fairfront 0.1 wrote of a run is read as what it meant."""
+
+import json
+import math
+from pathlib import Path
+
+from fakes import FakeTrial, make_run
+from ruamel.yaml import YAML
+
+from orchestrator.config.layers import resolve
+from orchestrator.report.report import write_report
+from orchestrator.run.directory import Run
+from orchestrator.training.early_stopping import kept_so_far
+
+
+def as_0_1_wrote(run: Run) -> None:
+    """Call the worse gender the worst group, and know nothing of formats."""
+    yaml = YAML(typ="safe", pure=True)
+    recorded = yaml.load(run.path / "config.yaml")
+    assert recorded.pop("format") == 2
+    recorded["train"]["monitor"] = "worst_group"
+    yaml.dump(recorded, run.path / "config.yaml")
+    for trial in run.ended():
+        result = json.loads((trial.path / "result.json").read_text())
+        assert result.pop("format") == 2
+        result["config"]["train"]["monitor"] = "worst_group"
+        (trial.path / "result.json").write_text(json.dumps(result))
+        metrics = trial.metrics.drop(columns="worst_group")
+        trial.write_metrics(metrics.rename(columns={"worst_gender": "worst_group"}))
+
+
+def test_a_run_that_0_1_wrote_is_read_and_reported_on(tmp_path: Path) -> None:
+    trials = [FakeTrial("t000", 0.90, 0.95, "plain"), FakeTrial("t001", 0.92, 0.94)]
+    config = resolve(settings=["train.monitor=worst_gender"])
+    run = make_run(tmp_path / "run", trials, config=config)
+    new = run.trial("t001").metrics
+    summary = write_report(run)
+    as_0_1_wrote(run)
+    old = Run.open(str(run.path))
+    assert old.config == config
+    trial = old.trial("t001")
+    assert trial.result.config == config
+    *_, (epoch, kept) = kept_so_far(trial.metrics, config.train)
+    assert epoch == len(new)
+    assert kept.worst_gender == new["worst_gender"].max()
+    assert math.isnan(kept.worst_group)  # nobody counted it
+    assert write_report(old) == summary
