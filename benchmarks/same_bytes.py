@@ -70,8 +70,8 @@ def compare(name: str, old: Path, new: Path) -> None:
     alone = same_table(old / "run/trials.csv", new / "run/trials.csv")
     assert (old / "labels.csv").read_bytes() == (new / "labels.csv").read_bytes()
     print(
-        f"{name}: {len(stores[0])} files of the data, {files} files of {len(trials)} trials, trials.csv "
-        f"and labels.csv are equal; columns that only one has: {', '.join(alone) or 'none'}"
+        f"{name}: equal are {len(stores[0])} files of the data, {files} files of {len(trials)} "
+        f"trials, trials.csv and labels.csv; columns that one has: {', '.join(alone) or 'none'}"
     )
 
 
