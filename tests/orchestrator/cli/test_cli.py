@@ -1,7 +1,10 @@
 """The command line without Ray: what it refuses, in one line, with exit code 2."""
 
+import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from fakes import make_run
@@ -146,3 +149,9 @@ def test_help_is_quick_because_it_imports_neither_ray_nor_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--resume" in done.stdout
+
+
+def test_the_installed_command_is_this_one():
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert pkgutil.resolve_name(project["scripts"]["fairfront"]) is main
