@@ -211,7 +211,10 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         label=arguments.label,
         group=arguments.group,
         seed=arguments.seed,
+        missing=arguments.missing,
     )
+    for note in source.notes:
+        print(note, flush=True)
     with in_ray() as screen, screen.count_rows("preparing") as show:
         return prepare_store(source, arguments.out, options, show)
 

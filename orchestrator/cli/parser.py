@@ -91,11 +91,17 @@ def _add_prepare(commands: Any) -> None:
     )
     parser.add_argument(
         "--label",
-        default="Blond_Hair|Eyeglasses",
-        help="where there are attributes: the rule for class 1 (Blond_Hair|Eyeglasses)",
+        metavar="RULE",
+        help="the rule over attributes for class 1 (a column class, or Blond_Hair|Eyeglasses)",
     )
     parser.add_argument(
-        "--group", default="Male", help="where there are attributes: the rule for men (Male)"
+        "--group", metavar="RULE", help="the rule for men (a column gender, or Male)"
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("refuse", "drop"),
+        default="refuse",
+        help="drop: leave out the faces whose images are not there (refuse, above --max-bad)",
     )
     parser.set_defaults(command_name="prepare")
 

@@ -1,13 +1,16 @@
-"""A CelebA folder in torchvision's layout.
+"""CelebA, in each layout of `celeba_layout`.
 
-::
+The list of attributes is text, as the authors have it, or CSV with a header, as Kaggle has it::
 
-    img_align_celeba/000001.jpg …    or img_align_celeba.zip, as it is downloaded
-    list_attr_celeba.txt       how many; the attributes' names; then `000001.jpg -1 1 …` a line
-    list_eval_partition.txt    `000001.jpg 0` a line: 0 train, 1 val, 2 test (optional)
-    identity_CelebA.txt        `000001.jpg 2880` a line (optional)
+    202599                                       image_id,5_o_Clock_Shadow,Arched_Eyebrows,…
+    5_o_Clock_Shadow Arched_Eyebrows …           000001.jpg,-1,1,…
+    000001.jpg -1  1 …
+
+The number may be missing, and values be 0/1 for -1/1. The lists of splits (0 train, 1 val, 2 test)
+and of people have a file and a number a line.
 """
 
+import csv
 from typing import Any
 
 import numpy as np
@@ -15,115 +18,135 @@ import pandas as pd
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere
-from orchestrator.data.reading.zip_members import SUFFIX
-from orchestrator.data.sources.label_rules import apply_rule
+from orchestrator.data.reading.zip_members import SUFFIX, Archive
+from orchestrator.data.sources.celeba_layout import ATTRIBUTES, IMAGES, PNG, find_layout
+from orchestrator.data.sources.label_rules import GROUP, LABEL, apply_rule
 from orchestrator.data.sources.source import ImageRoot, Source, locate, make_source, open_images
 from orchestrator.data.splits import SPLITS
 
-IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba.txt"
-PARTITION, IDENTITY = "list_eval_partition.txt", "identity_CelebA.txt"
+BOTH = {"-1", "0"}
+"""The two ways to say no, of which a list uses one."""
 
 
 def open_celeba(
     folder: Anywhere,
     images: ImageRoot | None = None,
-    label: str = "Blond_Hair|Eyeglasses",
-    group: str = "Male",
+    label: str | None = None,
+    group: str | None = None,
 ) -> Source:
     """Read a CelebA folder.
 
     Parameters
     ----------
     folder
-        Holds `ATTRIBUTES`, or a folder ``celeba`` that does.
+        As `find_layout` takes it.
     images
-        The folder or archive of the images; None: `IMAGES` in `folder`, or its zip archive.
+        The folder or archive of the images; None: the folder's own.
     label, group
-        The rules for class 1 and for men (`rules.apply_rule`).
+        The rules for class 1 and for men (`apply_rule`); None: `LABEL` and `GROUP`.
 
     Raises
     ------
     InputError
         A missing list or attribute, or a line that is not as CelebA's are.
     """
-    folder = find_celeba(folder) or folder
-    where = str(folder / ATTRIBUTES)
-    attributes = _read_attributes(folder / ATTRIBUTES)
+    layout, label, group = find_layout(folder), label or LABEL, group or GROUP
+    if layout is None:
+        raise InputError(
+            f"{folder / ATTRIBUTES[0]}: no such file; give a CelebA folder (with "
+            f"{ATTRIBUTES[0]} or .csv and {IMAGES}/ or {IMAGES}{SUFFIX}), a folder of .parquet "
+            "files, or a manifest"
+        )
+    where, root = str(layout.attributes), images or open_images(layout.images())
+    attributes = _read_attributes(layout.attributes)
     names = attributes.index.tolist()
-    split = _read_list(folder / PARTITION, names, len(SPLITS)).map(dict(enumerate(SPLITS)))
+    split = _read_list(layout.partition, names, len(SPLITS)).map(dict(enumerate(SPLITS)))
     table = pd.DataFrame(
         {
             "filename": names,
-            "path": locate(names, images or _own_images(folder), where),
+            "path": locate(_as_stored(names, root), root, where),
             "label": apply_rule(label, attributes, "--label", where),
             "gender": np.where(apply_rule(group, attributes, "--group", where), 1, -1),
-            "identity": _read_list(folder / IDENTITY, names, 2**31).to_numpy(),
+            "identity": _read_list(layout.identity, names, 2**31).to_numpy(),
             "split": split.astype(object).to_numpy(),
         }
     ).astype({"label": np.int8, "gender": np.int8, "identity": "Int32"})
-    return make_source(f"{folder.name} ({label} by {group})", table, where, attributes=attributes)
+    shown = root.path if isinstance(root, Archive) else root
+    return make_source(
+        f"{layout.folder.name} ({label} by {group})",
+        table,
+        where,
+        attributes=attributes,
+        notes=(f"{layout}, images in {layout.within(shown)}; class 1: {label}, men: {group}",),
+    )
 
 
-def find_celeba(folder: Anywhere) -> Anywhere | None:
-    """Return where CelebA's lists lie: in `folder`, or in ``celeba`` there (torchvision's root)."""
-    return next((f for f in (folder, folder / "celeba") if (f / ATTRIBUTES).exists()), None)
-
-
-def _own_images(folder: Anywhere) -> ImageRoot:
-    archive = folder / (IMAGES + SUFFIX)
-    packed = not (folder / IMAGES).exists() and archive.exists()
-    return open_images(archive) if packed else folder / IMAGES
+def _as_stored(names: list[str], root: ImageRoot) -> list[str]:
+    """Return the names of the files: CelebA's PNGs are called .jpg in its lists."""
+    path = root.path if isinstance(root, Archive) else root
+    if path.name.removesuffix(SUFFIX) != PNG:
+        return names
+    return [name.removesuffix(".jpg") + ".png" for name in names]
 
 
 def _read_attributes(path: Anywhere) -> pd.DataFrame:
     """Return the attributes, columns of bool, by file name."""
-    lines = _lines(path)
-    if len(lines) < 3 or not lines[0].strip().isdigit():
+    rows = _read_rows(path)
+    counted = rows[0][0] if rows and len(rows[0]) == 1 and rows[0][0].isdigit() else None
+    head, body = (1, rows[2:]) if counted else (0, rows[1:])
+    names = rows[head][path.suffix == ".csv" :] if len(rows) > head else []
+    if not body or not names or {"-1", "0", "1"}.intersection(names):
         raise InputError(
-            f"{path}: not CelebA's list of attributes: it starts with the number of images and a "
-            "line of names"
+            f"{path}: not CelebA's list of attributes: it has no line of names before the images"
         )
-    names, rows = lines[1].split(), lines[2:]
-    if len(rows) != int(lines[0]):
+    if counted and len(body) != int(counted):
         raise InputError(
-            f"{path}: line 1 says {int(lines[0])} images, {len(rows)} follow; get the file again"
+            f"{path}: line 1 says {int(counted)} images, {len(body)} follow; get the file again"
         )
-    files, values = [], np.empty((len(rows), len(names)), bool)
-    for number, line in enumerate(rows, start=3):
-        file, *row = line.split() or [""]
-        if len(row) != len(names) or not {"-1", "1"}.issuperset(row):
+    files, values = [], np.empty((len(body), len(names)), bool)
+    no: dict[str, int] = {}
+    """How the list says no: the value, and the first line that has it."""
+    for number, (file, *row) in enumerate(body, start=head + 2):
+        if len(row) != len(names) or not {"-1", "0", "1"}.issuperset(row):
             raise InputError(
                 f"{path}: line {number}: expected a file name and {len(names)} attributes, each "
                 "-1 or 1; get the file again"
             )
+        for value in BOTH.intersection(row):
+            no.setdefault(value, number)
         files.append(file)
-        values[number - 3] = [value == "1" for value in row]
+        values[number - head - 2] = [value == "1" for value in row]
+    if len(no) == 2:
+        raise InputError(
+            f"{path}: line {no['0']} has 0 and line {no['-1']} has -1; write what does not hold "
+            "as -1 or as 0, the same in all lines"
+        )
     return pd.DataFrame(values, files, names)
 
 
-def _read_list(path: Anywhere, names: list[str], below: int) -> "pd.Series[Any]":
+def _read_list(path: Anywhere | None, names: list[str], below: int) -> "pd.Series[Any]":
     """Return the number that a two-column list gives for each name; missing where it has none."""
-    if not path.exists():
+    if path is None:
         return pd.Series(pd.NA, names, dtype="Int32")
     numbers: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        fields = line.split()
+    for number, fields in enumerate(_read_rows(path), start=1):
+        if number == 1 and path.suffix == ".csv":
+            continue
         if len(fields) != 2 or not fields[1].isdecimal() or int(fields[1]) >= below:
             raise InputError(
                 f"{path}: line {number}: expected a file name and a whole number below {below}, "
-                f"found {line.strip() or 'nothing'}; get the file again"
+                f"found {' '.join(fields) or 'nothing'}; get the file again"
             )
         numbers[fields[0]] = int(fields[1])
     return pd.Series([numbers.get(name) for name in names], names, dtype="Int32")
 
 
-def _lines(path: Anywhere) -> list[str]:
+def _read_rows(path: Anywhere) -> list[list[str]]:
+    """Return the fields of each line; blank lines at the end are none."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; give a CelebA folder (with {ATTRIBUTES} and {IMAGES}/ or "
-            f"{IMAGES}{SUFFIX}), a folder of .parquet files, or a manifest"
-        ) from None
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file") from None
+    if path.suffix != ".csv":
+        return [line.split() or [""] for line in lines]
+    return [[field.strip() for field in row] or [""] for row in csv.reader(lines)]

@@ -17,17 +17,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, source_of
 from orchestrator.data.reading import parquet_images
-from orchestrator.data.sources.label_rules import apply_rule, find_attributes, is_numeric
+from orchestrator.data.sources.label_rules import classify, find_attributes, is_numeric
 from orchestrator.data.sources.manifest_columns import (
     SYNONYMS,
     parse_genders,
@@ -61,9 +59,7 @@ class _Shard:
         return self.table[present[0]].to_pylist() if present else [None] * len(self.table)
 
 
-def open_embedded(
-    path: Anywhere, label: str = "Blond_Hair|Eyeglasses", group: str = "Male"
-) -> Source:
+def open_embedded(path: Anywhere, label: str | None = None, group: str | None = None) -> Source:
     """Read a Parquet file, or a folder of them, that hold their images; these are not read yet.
 
     Parameters
@@ -71,8 +67,7 @@ def open_embedded(
     path
         The file or folder. Rows keep their order, since neighbours are read together.
     label, group
-        Rules over attributes (`rules.apply_rule`): what is class 1, where there is no column
-        ``class``, and who is a man, where there is no column ``gender``.
+        Rules over attributes, as `classify` takes them.
 
     Raises
     ------
@@ -86,16 +81,15 @@ def open_embedded(
     attributes = find_attributes(_join(shards, where), besides=KNOWN)
     faces = pd.concat([_faces(shard) for shard in shards], ignore_index=True)
     faces["filename"] = _filenames(shards)
-    rules = []
-    if "class" not in columns:
-        faces["label"] = _apply(label, "--label", attributes, where, columns).astype(np.int8)
-        rules.append(label)
-    if "gender" not in columns:
-        man = _apply(group, "--group", attributes, where, columns)
-        faces["gender"] = np.where(man, 1, -1).astype(np.int8)
-        rules.append(group)
-    name = path.name + (f" ({' by '.join(rules)})" if rules else "")
-    return make_source(name, faces, where, attributes=attributes, in_order=True)
+    rules = classify(faces, attributes, (label, group), where, columns)
+    return make_source(
+        path.name + rules.name,
+        faces,
+        where,
+        attributes=attributes,
+        in_order=True,
+        notes=rules.notes,
+    )
 
 
 def holds_images(file: Anywhere) -> bool:
@@ -208,16 +202,3 @@ def _filenames(shards: Sequence[_Shard]) -> list[str]:
         if all(names) and len(set(names)) == len(names):
             return names
     return [f"{shard.name}/{row}" for shard in shards for row in range(len(shard.table))]
-
-
-def _apply(
-    rule: str, option: str, attributes: pd.DataFrame | None, where: str, columns: Sequence[str]
-) -> NDArray[np.bool_]:
-    try:
-        return apply_rule(rule, pd.DataFrame() if attributes is None else attributes, option, where)
-    except InputError as error:
-        column = {"--label": "class", "--group": "gender"}[option]
-        raise InputError(
-            f"{error}; it has the columns {', '.join(columns)}: choose {option} among those of "
-            f"0/1, -1/1 or true/false, or add a column {column}"
-        ) from None

@@ -1,9 +1,10 @@
 """Binary attributes of faces: which columns are some, and classes as rules over them."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,12 @@ from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
 
+LABEL, GROUP = "Blond_Hair|Eyeglasses", "Male"
+"""The rules for class 1 and for men where none are given: the published task's."""
+OPTIONS = {"class": "--label", "gender": "--group"}
+"""What gives a rule in place of a column."""
+WORDS = {"OR": "|", "XOR": "^", "AND": "&"}
+"""The signs of rules, as `inspect` writes them."""
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -22,7 +29,8 @@ def apply_rule(rule: str, attributes: pd.DataFrame, option: str, where: str) -> 
     Parameters
     ----------
     rule
-        Attributes joined with ``&``, ``^`` and ``|`` (and, xor, or; they bind in this order).
+        Attributes joined with ``&``, ``^`` and ``|``, which bind in this order, or with the words
+        AND, XOR and OR.
     attributes
         A column of bool for each.
     option, where
@@ -38,6 +46,7 @@ def apply_rule(rule: str, attributes: pd.DataFrame, option: str, where: str) -> 
         No such attribute; the message gives the names near it, or all.
     """
     combine: Any
+    rule = re.sub(r"\s(OR|XOR|AND)\s", lambda word: WORDS[word[1]], rule)
     for sign, combine in (("|", np.logical_or), ("^", np.logical_xor), ("&", np.logical_and)):
         if sign in rule:
             parts = [apply_rule(part, attributes, option, where) for part in rule.split(sign)]
@@ -49,6 +58,74 @@ def apply_rule(rule: str, attributes: pd.DataFrame, option: str, where: str) -> 
             f"{option} {name}: no such attribute in {where}; near: {', '.join(near) or 'none'}"
         )
     return attributes[name].to_numpy()
+
+
+class Rules(NamedTuple):
+    """The rules by which faces were classified."""
+
+    name: str
+    """What they add to the name of the data set."""
+    notes: tuple[str, ...]
+    """For the user."""
+
+
+def classify(
+    faces: pd.DataFrame,
+    attributes: pd.DataFrame | None,
+    rules: tuple[str | None, str | None],
+    where: str,
+    columns: Sequence[str],
+) -> Rules:
+    """Give faces their class and gender by rules, where asked to or where a column lacks.
+
+    Parameters
+    ----------
+    faces
+        Gets the columns ``label`` and ``gender``.
+    attributes
+        A column of bool for each; None: there are none.
+    rules
+        What is class 1 and who is a man, whatever columns there are; None: `LABEL` and `GROUP`,
+        where there is no column ``class`` or ``gender``.
+    where, columns
+        The file, and the names of its columns, for a message.
+
+    Raises
+    ------
+    InputError
+        No such attribute.
+    """
+    used, notes = [], []
+    for column, rule, usual in zip(OPTIONS, rules, (LABEL, GROUP), strict=True):
+        if rule is None and column in columns:
+            continue
+        holds = _apply(rule or usual, column, attributes, where, columns)
+        if column == "class":
+            faces["label"] = holds.astype(np.int8)
+        else:
+            faces["gender"] = np.where(holds, 1, -1).astype(np.int8)
+        used.append(rule or usual)
+        what = "class 1" if column == "class" else "men"
+        left = f", and not the column {column}" if column in columns else ""
+        notes.append(f"{where}: {what}: {rule or usual}{left}")
+    return Rules(f" ({' by '.join(used)})" if used else "", tuple(notes))
+
+
+def _apply(
+    rule: str,
+    column: str,
+    attributes: pd.DataFrame | None,
+    where: str,
+    columns: Sequence[str],
+) -> NDArray[np.bool_]:
+    option = OPTIONS[column]
+    try:
+        return apply_rule(rule, pd.DataFrame() if attributes is None else attributes, option, where)
+    except InputError as error:
+        raise InputError(
+            f"{error}; it has the columns {', '.join(columns)}: choose {option} among those of "
+            f"0/1, -1/1 or true/false, or add a column {column}"
+        ) from None
 
 
 def is_numeric(type_: pa.DataType) -> bool:

@@ -1,9 +1,10 @@
 """A manifest: a CSV or Parquet table with the columns filename, class and gender.
 
-``class`` is 0/1 or -1/1, one way throughout; ``gender`` is -1 (woman) or 1 (man). Optional are
-``identity`` (a whole number for each person, or empty) and ``split`` (train, val or test). Of other
-columns those of two values (0/1, -1/1, true/false) are attributes, and the rest is ignored. Rows
-are counted from 1, the header not among them.
+The file may be called by another of `NAMES`, if only one of them is there. ``class`` is 0/1 or
+-1/1, one way throughout; ``gender`` is -1 (woman) or 1 (man). Optional are ``identity`` (a whole
+number for each person, or empty) and ``split`` (train, val or test). Of other columns those of two
+values (0/1, -1/1, true/false) are attributes, of which class and gender are made where they lack,
+and the rest is ignored. Rows are counted from 1, the header not among them.
 """
 
 import re
@@ -16,7 +17,7 @@ import pyarrow.parquet
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, parse_uri, reason_of
-from orchestrator.data.sources.label_rules import find_attributes, is_numeric
+from orchestrator.data.sources.label_rules import classify, find_attributes, is_numeric
 from orchestrator.data.sources.manifest_columns import (
     parse_genders,
     parse_identities,
@@ -26,10 +27,17 @@ from orchestrator.data.sources.manifest_columns import (
 )
 from orchestrator.data.sources.source import ImageRoot, Source, locate, make_source
 
-REQUIRED, OPTIONAL = ("filename", "class", "gender"), ("identity", "split")
+COLUMNS = ("class", "gender", "identity", "split")
+NAMES = ("filename", "file_name", "file", "image", "image_id", "img", "path")
+"""What the column with the files may be called; the first is preferred."""
 
 
-def open_manifest(path: Anywhere, images: ImageRoot | None = None) -> Source:
+def open_manifest(
+    path: Anywhere,
+    images: ImageRoot | None = None,
+    label: str | None = None,
+    group: str | None = None,
+) -> Source:
     """Read a manifest.
 
     Parameters
@@ -38,6 +46,8 @@ def open_manifest(path: Anywhere, images: ImageRoot | None = None) -> Source:
         A ``.csv`` or ``.parquet`` file.
     images
         The folder or archive that file names resolve against; None: the manifest's own folder.
+    label, group
+        Rules over attributes, as `classify` takes them.
 
     Raises
     ------
@@ -46,19 +56,59 @@ def open_manifest(path: Anywhere, images: ImageRoot | None = None) -> Source:
     """
     where = str(path)
     table = _read(path)
-    names = parse_texts(_column(table, "filename"))
+    column = _file_column(table, where)
+    names = parse_texts(_column(table, column))
     faces = pd.DataFrame(
         {
             "filename": names,
             "path": locate(names, images or parse_uri(path.parent), where),
-            "label": parse_labels(_column(table, "class"), where),
-            "gender": parse_genders(_column(table, "gender"), where),
             "identity": parse_identities(_column(table, "identity"), where),
             "split": parse_splits(_column(table, "split"), where),
         }
     )
-    attributes = find_attributes(table, besides=(*REQUIRED, *OPTIONAL))
-    return make_source(path.name, faces, where, attributes=attributes)
+    attributes = find_attributes(table, besides=(column, *COLUMNS))
+    if label is None and "class" in table.column_names:
+        faces["label"] = parse_labels(_column(table, "class"), where)
+    if group is None and "gender" in table.column_names:
+        faces["gender"] = parse_genders(_column(table, "gender"), where)
+    if attributes is None:
+        _refuse_lacking(table, where)
+    rules = classify(faces, attributes, (label, group), where, table.column_names)
+    notes = (f"{where}: files: {column}",) if column != NAMES[0] else ()
+    name = path.name + rules.name
+    return make_source(name, faces, where, attributes=attributes, notes=(*notes, *rules.notes))
+
+
+def _file_column(table: pa.Table, where: str) -> str:
+    """Return the name of the column with the files."""
+    there = [name for name in NAMES if name in table.column_names and _is_text(table[name])]
+    if there[:1] == [NAMES[0]] or len(there) == 1:
+        return there[0]
+    if there:
+        raise InputError(
+            f"{where}: {' and '.join(there)} may each be the files; call one of them {NAMES[0]}"
+        )
+    raise InputError(_lacks(NAMES[0], table, where))
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column may hold names; one of nothing at all may."""
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return bool(is_text or pa.types.is_null(column.type))
+
+
+def _refuse_lacking(table: pa.Table, where: str) -> None:
+    """Name the column that lacks, where there are no attributes to make it of."""
+    for name in ("class", "gender"):
+        if name not in table.column_names:
+            raise InputError(_lacks(name, table, where))
+
+
+def _lacks(name: str, table: pa.Table, where: str) -> str:
+    return (
+        f"{where}: no column {name}; a manifest has {', '.join((NAMES[0], *COLUMNS[:2]))} and may "
+        f"have {', '.join(COLUMNS[2:])}, this one has {', '.join(table.column_names)}"
+    )
 
 
 def _read(path: Anywhere) -> pa.Table:
@@ -72,14 +122,9 @@ def _read(path: Anywhere) -> pa.Table:
         raise InputError(f"{path}: a folder, not a manifest file") from None
     except pa.ArrowException as error:
         raise InputError(f"{path}: {_explain(error)}") from None
-    for name in (*REQUIRED, *OPTIONAL):
-        found = table.column_names.count(name)
-        if found > 1 or (name in REQUIRED and not found):
-            fault = "column {} twice" if found else "no column {}"
-            raise InputError(
-                f"{path}: {fault.format(name)}; a manifest has {', '.join(REQUIRED)} and may have "
-                f"{', '.join(OPTIONAL)}, this one has {', '.join(table.column_names)}"
-            )
+    for name in (*NAMES, *COLUMNS):
+        if table.column_names.count(name) > 1:
+            raise InputError(f"{path}: column {name} twice; keep one of them")
     return table
 
 
@@ -106,7 +151,7 @@ def _read_parquet(file: Any) -> pa.Table:
         columns=[
             field.name
             for field in parquet.schema_arrow
-            if field.name in (*REQUIRED, *OPTIONAL) or is_numeric(field.type)
+            if field.name in (*NAMES, *COLUMNS) or is_numeric(field.type)
         ]
     )
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.base.errors import InputError, ReadingError
 from orchestrator.base.files import parse_uri, reason_of
 from orchestrator.data.reading import zip_members
-from orchestrator.data.sources.celeba import find_celeba, open_celeba
+from orchestrator.data.sources.celeba import open_celeba
+from orchestrator.data.sources.celeba_layout import find_layout
 from orchestrator.data.sources.embedded_parquet import find_shards, holds_images, open_embedded
 from orchestrator.data.sources.manifest import open_manifest
-from orchestrator.data.sources.source import Source, open_images
+from orchestrator.data.sources.source import Source, drop_missing, open_images
 from orchestrator.data.sources.synthetic.source import open_synthetic
 
 
@@ -18,9 +19,10 @@ def open_source(
     spec: str,
     *,
     images: str | None = None,
-    label: str = "Blond_Hair|Eyeglasses",
-    group: str = "Male",
+    label: str | None = None,
+    group: str | None = None,
     seed: int = 0,
+    missing: Literal["refuse", "drop"] = "refuse",
 ) -> Source:
     """Open the faces that `spec` names.
 
@@ -32,9 +34,12 @@ def open_source(
     images
         The folder or zip archive of the images, where it is not the source's own.
     label, group
-        Rules over attributes, for class 1 and for men, where the source has attributes instead.
+        Rules over attributes, for class 1 and for men; None: the columns of the source, or else
+        the rules that are usual.
     seed
         Of synthetic faces.
+    missing
+        drop: leave out the faces whose images are not there.
 
     Raises
     ------
@@ -43,13 +48,18 @@ def open_source(
     """
     with _naming(spec):
         kind = _kind(spec)
-    if images and kind in OWN_IMAGES:
-        raise InputError(f"--images {images}: {spec} {OWN_IMAGES[kind]}; leave --images out")
+    given = {"--images": images, "--missing": missing if missing == "drop" else None}
+    if kind == "synthetic":
+        given |= {"--label": label, "--group": group}
+    for option, value in given.items():
+        if value and kind in OWN_IMAGES:
+            raise InputError(f"{option} {value}: {spec} {OWN_IMAGES[kind]}; leave {option} out")
     with _naming(f"--images {images}"):
         root = open_images(parse_uri(images)) if images else None
     with _naming(spec):
         options = {"images": root, "label": label, "group": group, "seed": seed}
-        return SOURCES[kind](spec, options)
+        source = SOURCES[kind](spec, options)
+        return drop_missing(source, spec) if missing == "drop" else source
 
 
 @contextmanager
@@ -78,7 +88,7 @@ def _kind(spec: str) -> str:
     if path.suffix == ".csv":
         return "manifest"
     if path.is_dir():
-        return "embedded" if not find_celeba(path) and find_shards(path) else "celeba"
+        return "embedded" if not find_layout(path) and find_shards(path) else "celeba"
     if path.suffix == ".parquet":
         return "embedded" if holds_images(path) else "manifest"
     fault = "neither .csv nor .parquet" if path.exists() else "no such file or folder"
@@ -96,7 +106,7 @@ def _kind(spec: str) -> str:
 OWN_IMAGES = {"embedded": "holds its images itself", "synthetic": "is drawn"}
 """The sources that have their images, and why."""
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
-    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"]),
+    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"], o["label"], o["group"]),
     "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["label"], o["group"]),
     "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["label"], o["group"]),
     "synthetic": lambda spec, o: open_synthetic(spec, o["seed"]),

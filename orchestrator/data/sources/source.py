@@ -1,7 +1,9 @@
 """What every source of faces comes down to: a table of images, labels and genders."""
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -9,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, is_local
+from orchestrator.base.files import Anywhere, is_local, parse_uri
+from orchestrator.data.reading import zip_members
 from orchestrator.data.reading.zip_members import SUFFIX, Archive, open_archive
 from orchestrator.data.splits import GENDERS, absent_genders
 
@@ -48,6 +51,8 @@ class Source:
     """Makes the images, for a source that has none yet; paths are then of no account."""
     attributes: pd.DataFrame | None = None
     """What else is known of the faces: bool columns, a row for each of `table`, in its order."""
+    notes: tuple[str, ...] = ()
+    """For the user: what was found, and how it was understood."""
 
 
 def make_source(
@@ -58,6 +63,7 @@ def make_source(
     attributes: pd.DataFrame | None = None,
     *,
     in_order: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> Source:
     """Check a table, sort it and take its fingerprint.
 
@@ -73,6 +79,8 @@ def make_source(
         Of the source; the attributes in the order of `table`.
     in_order
         Leave the rows as they are, for images that are best read in this order.
+    notes
+        Of the source.
 
     Raises
     ------
@@ -88,7 +96,45 @@ def make_source(
     if attributes is not None:
         attributes = attributes.iloc[table.index].reset_index(drop=True)
     table = table.reset_index(drop=True)
-    return Source(name, table, _fingerprint(table), drawing, attributes)
+    return Source(name, table, _fingerprint(table), drawing, attributes, notes)
+
+
+def drop_missing(source: Source, where: str) -> Source:
+    """Leave out the faces whose images are not there.
+
+    Raises
+    ------
+    InputError
+        The images lie where it cannot be told, or none of them is there.
+    """
+    there = np.array([_is_there(path, where) for path in source.table["path"]])
+    left, total = int(there.sum()), len(there)
+    if not left:
+        raise InputError(f"{where}: none of the {total:,} images is there; give --images")
+    table = source.table[there].reset_index(drop=True)
+    _refuse_one_gender(table["gender"], where)
+    known = source.attributes
+    return replace(
+        source,
+        table=table,
+        fingerprint=_fingerprint(table),
+        attributes=None if known is None else known[there].reset_index(drop=True),
+        notes=(*source.notes, f"{where}: {total - left:,} of {total:,} images are not there"),
+    )
+
+
+def _is_there(path: str, where: str) -> bool:
+    if path.startswith(zip_members.SCHEME):
+        member, archive = zip_members.split(path)
+        return member in _members(archive)
+    if "://" in path:
+        raise InputError(f"--missing drop: {where} is remote; it looks into local folders and zips")
+    return os.path.exists(path)  # noqa: PTH110  # a fifth of the time of Path.exists
+
+
+@lru_cache(maxsize=1)
+def _members(archive: str) -> frozenset[str]:
+    return open_archive(parse_uri(archive)).members
 
 
 def open_images(path: Anywhere) -> ImageRoot:

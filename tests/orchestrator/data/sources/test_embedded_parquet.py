@@ -66,7 +66,7 @@ def test_a_folder_of_shards_as_hugging_face_has_celeba(folder: Anywhere) -> None
 def test_one_file_with_the_columns_of_a_manifest(tmp_path: Path) -> None:
     more = {"identity": [1, 1, 2, 3, 4, None], "split": ["train", "valid", "test", None, "val", ""]}
     path = write(tmp_path / "test.parquet", **MANIFEST, **more, Smiling=[1, -1, 1, 1, -1, -1])
-    source = open_source(path, label="No_Such", group="Either")
+    source = open_source(path)
     table = source.table
     assert table["label"].tolist() == MANIFEST["class"]
     assert table["gender"].tolist() == MANIFEST["gender"]
@@ -75,6 +75,13 @@ def test_one_file_with_the_columns_of_a_manifest(tmp_path: Path) -> None:
     assert source.name == "test.parquet"
     assert source.attributes is not None
     assert source.attributes.to_dict("list") == {"Smiling": [True, False, True, True, False, False]}
+    assert source.notes == ()
+    smiling = open_source(path, label="Smiling")
+    assert smiling.table["label"].tolist() == [1, 0, 1, 1, 0, 0]
+    assert smiling.notes == (f"{path}: class 1: Smiling, and not the column class",)
+    for options in ({"label": "No_Such"}, {"group": "No_Such"}):
+        with pytest.raises(InputError, match=f"--{next(iter(options))} No_Such: no such attribute"):
+            open_source(path, **options)
 
 
 def test_a_column_gender_and_a_rule_for_the_class(tmp_path: Path) -> None:
@@ -211,7 +218,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "image",
     [
-        pa.array(["a.jpg"] * N),
         pa.array([1] * N),
         pa.array([[1, 2]] * N),
         pa.array([bytes(12)] * N, pa.binary(12)),  # pixels, as of a prepared data set
@@ -226,6 +232,15 @@ def test_a_column_image_without_bytes(tmp_path: Path, image: pa.Array) -> None:
         open_source(str(tmp_path / "faces"))
     with pytest.raises(InputError, match=r"a\.parquet: no column filename; a manifest has"):
         open_source(str(path))
+
+
+def test_a_column_image_of_names_is_that_of_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    names = [f"{row}.jpg" for row in range(N)]
+    pq.write_table(pa.table({"image": pa.array(names), **MANIFEST}), path)
+    source = open_source(str(path))
+    assert source.table["filename"].tolist() == names
+    assert source.notes == (f"{path}: files: image",)
 
 
 def test_images_given_twice(tmp_path: Path) -> None:

@@ -289,3 +289,52 @@ def test_what_is_no_source(tmp_path: Path, make: Callable[[Path], object], messa
 def test_a_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.csv: no such file"):
         open_source(str(tmp_path / "gone.csv"))
+
+
+CELEBA = {"Blond_Hair": [-1, 1, -1], "Eyeglasses": [-1, -1, 1], "Male": [1, -1, -1]}
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_attributes_in_place_of_class_and_gender(tmp_path: Path, name: str) -> None:
+    nothing = {"class": [None] * 3, "gender": [None] * 3}
+    path = write(tmp_path, name, **nothing, **CELEBA)
+    source = open_source(path)
+    assert source.table["filename"].tolist() == ["a.jpg", "b.jpg", "c/d.jpg"]
+    assert source.table["label"].tolist() == [1, 0, 1]
+    assert source.table["gender"].tolist() == [-1, 1, -1]
+    assert source.name == f"{name} (Blond_Hair|Eyeglasses by Male)"
+    assert source.notes == (f"{path}: class 1: Blond_Hair|Eyeglasses", f"{path}: men: Male")
+    glasses = open_source(path, label="Eyeglasses", group="Blond_Hair")
+    assert glasses.table["label"].tolist() == [0, 0, 1]
+    assert glasses.table["gender"].tolist() == [1, -1, -1]
+
+
+def test_a_rule_that_is_given_is_used_or_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, Smiling=[1, 1, 0])
+    assert open_source(path).table["label"].tolist() == [0, 1, 0]
+    smiling = open_source(path, label="Smiling")
+    assert smiling.table["label"].tolist() == [1, 1, 0]
+    assert smiling.name == "m.csv (Smiling)"
+    assert smiling.notes == (f"{path}: class 1: Smiling, and not the column class",)
+    with pytest.raises(
+        InputError, match=r"--label NoSuch: no such attribute in .*add a column cla"
+    ):
+        open_source(path, label="NoSuch")
+    with pytest.raises(
+        InputError, match=r"--group NoSuch: no such attribute in .*add a column gen"
+    ):
+        open_source(path, group="NoSuch")
+
+
+def test_the_files_by_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "list_attr_celeba.csv"  # Kaggle's, on its own
+    path.write_text("image_id,Blond_Hair,Eyeglasses,Male\nb.jpg,-1,1,1\na.jpg,-1,-1,-1\n")
+    source = open_source(str(path))
+    assert source.table["filename"].tolist() == ["a.jpg", "b.jpg"]
+    assert source.table["label"].tolist() == [0, 1]
+    assert source.notes[0] == f"{path}: files: image_id"
+    path.write_text("image_id,path,class,gender\nb,b.jpg,1,1\na,a.jpg,0,-1\n")
+    with pytest.raises(InputError, match="image_id and path may each be the files; call one of th"):
+        open_source(str(path))
+    path.write_text("image_id,filename,class,gender\nb,b.jpg,1,1\na,a.jpg,0,-1\n")
+    assert open_source(str(path)).table["filename"].tolist() == ["a.jpg", "b.jpg"]
