@@ -11,8 +11,6 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes share the cores
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
-# Ray starts workers at niceness 15: beside the other tests, they would get next to nothing.
-os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.pop("RAY_ADDRESS", None)  # the tests bring their own cluster
 # A shell has its background jobs ignore Ctrl-C, and so would the commands that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

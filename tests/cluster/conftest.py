@@ -69,6 +69,7 @@ def running_head() -> Iterator[str]:
     ports = [f"{name}={port}" for name, port in zip(names, others, strict=True)]
     environment = {k: v for k, v in os.environ.items() if k not in RAY_VARIABLES}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+    environment["RAY_worker_niceness"] = "0"  # beside the other tests
     log = folder / "start.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

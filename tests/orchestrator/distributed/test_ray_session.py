@@ -114,9 +114,10 @@ with quiet(folder / "ray.log") as terminal, session(num_cpus=1, log_dir=folder /
     @ray.remote
     def work():
         print("a worker speaks")
-        return {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")}
+        return os.nice(0), {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")}
 
-    allocator = ray.get(work.remote())
+    nice, allocator = ray.get(work.remote())
+    assert nice == os.nice(0)
     with session():  # inside one, another changes nothing
         cpus = ray.cluster_resources()["CPU"]
     assert ray.is_initialized()
