@@ -38,7 +38,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
-    from orchestrator.distributed.predict import find_images, write_predictions
+    from orchestrator.distributed.predict import find_images, refuse_unread, write_predictions
     from orchestrator.distributed.predict import predict as predict_images
     from orchestrator.judging.judge import evaluate_trial
     from orchestrator.judging.thresholds import FIXED
@@ -65,6 +65,7 @@ def predict(arguments: argparse.Namespace) -> int:
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold
         )
+    refuse_unread(predicted, arguments.images)
     dropped = write_predictions(predicted, out, proba=arguments.proba)
     at = f" at threshold {threshold:.4g}" if threshold != FIXED.women else ""
     print(f"{len(images) - dropped:,} images labelled by trial {trial_id}{at}: {out}")

@@ -78,7 +78,7 @@ def as_written_now(values: Mapping[str, Any], format_: int) -> dict[str, Any]:
     Format 1 called the worse gender the worst group.
     """
     train = values.get("train")
-    if format_ < 2 and isinstance(train, Mapping) and train.get("monitor") == "worst_group":
+    if format_ == 1 and isinstance(train, Mapping) and train.get("monitor") == "worst_group":
         return {**values, "train": {**train, "monitor": "worst_gender"}}
     return dict(values)
 

@@ -119,6 +119,18 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     )
 
 
+def refuse_unread(predicted: pd.DataFrame, where: str) -> None:
+    """Raise `InputError` where none of the images of `where` could be read."""
+    if (predicted["reason"] == "").any():
+        return
+    first = predicted.iloc[0]
+    hint = "names resolve against the folder of the CSV" if where.endswith(".csv") else "mend them"
+    raise InputError(
+        f"{where}: none of the {len(predicted):,} images can be read: {first['filename']} "
+        f"({first['reason']}){', …' if len(predicted) > 1 else ''}; {hint}"
+    )
+
+
 def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) -> int:
     """Write ``filename,label[,probability]`` for the images that could be read.
 

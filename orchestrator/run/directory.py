@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from ruamel.yaml import YAML
 
 from orchestrator.base.errors import InputError
@@ -86,6 +86,14 @@ class TrialResult(Strict):
     """How often it was begun again, from its last checkpoint if it had one."""
     config: Config
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written_now(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("config"), dict):
+            config = as_written_now(values["config"], values.get("format", 1))
+            return {**values, "config": config}
+        return values
+
 
 @dataclass(frozen=True)
 class PredictedRows:
@@ -123,9 +131,7 @@ class Trial:
         """How it ended; `InputError` when another version of fairfront wrote it."""
         path = self.path / "result.json"
         try:
-            read = read_json(path)
-            config = as_written_now(read["config"], read.get("format", 1))
-            return TrialResult.model_validate({**read, "config": config})
+            return TrialResult.model_validate(read_json(path))
         except ValidationError as error:
             raise InputError(
                 f"{path}: {first_fault(error)}; it was edited, or is of another version of "

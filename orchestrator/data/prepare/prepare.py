@@ -186,7 +186,8 @@ def _refuse_bad(statuses: Iterable[ChunkStatus], total: int, max_bad: float) -> 
         examples = ", ".join(f"{filename} ({reason})" for filename, reason in sorted(dropped)[:3])
         missing = all(reason == "no such file" for _, reason in dropped)
         mend = "give --images the folder they lie in" if missing else "mend them"
-        mend += ", or raise --max-bad" if len(dropped) < total else ""
+        if len(dropped) < total:
+            mend += ", leave them out with --missing drop" * missing + ", or raise --max-bad"
         raise InputError(
             f"--max-bad {max_bad:g}: of {total} images at least {len(dropped)} cannot be read: "
             f"{examples}{', …' if len(dropped) > 3 else ''}; {mend}"

@@ -85,12 +85,13 @@ def make_source(
     Raises
     ------
     InputError
-        No rows, a file named twice, or one gender absent.
+        No rows, a file named twice, or one gender or class absent.
     """
     if table.empty:
         raise InputError(f"{where}: no rows; give at least one face")
     _refuse_twins(table["filename"], table["path"], where)
     _refuse_one_gender(table["gender"], where)
+    _refuse_one_class(table["label"], where)
     table = table.reset_index(drop=True)[list(COLUMNS)]
     table = table if in_order else table.sort_values("filename")
     if attributes is not None:
@@ -227,6 +228,15 @@ def _refuse_one_gender(genders: pd.Series, where: str) -> None:
         raise InputError(
             f"{where}: no {gender} among {len(genders)} faces (gender {GENDERS[gender]}), so the "
             "fair metric is undefined; give faces of both genders"
+        )
+
+
+def _refuse_one_class(labels: pd.Series, where: str) -> None:
+    """Always saying the one class there is would be right, and fair, for everybody."""
+    if labels.nunique() == 1:
+        raise InputError(
+            f"{where}: all {len(labels)} faces are of class {labels.iloc[0]}, so there is nothing "
+            "to learn; give faces of both classes, or another --label"
         )
 
 

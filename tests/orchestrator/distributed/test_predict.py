@@ -66,3 +66,24 @@ def test_the_threshold_is_a_half_or_the_trials_shared_one(
         assert used[-1] == threshold
         assert (f"at threshold {threshold:.4g}" in capsys.readouterr().out) == (threshold != 0.5)
     assert 0.5 not in (plain, best)
+
+
+def test_images_of_which_none_can_be_read_leave_no_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", SWEEP[:2], rows=600)
+    write_report(run)
+    names = tmp_path / "faces.csv"
+    names.write_text("filename\na.jpg\nb.jpg\n")
+
+    def predicted(_model: Path, images: pd.DataFrame, _threshold: float) -> pd.DataFrame:
+        return images.assign(label=0, probability=0.5, reason="no such file")
+
+    monkeypatch.setattr("orchestrator.distributed.predict.predict", predicted)
+    monkeypatch.setattr(commands, "in_ray", nullcontext)
+    options = ["--run", str(run.path), "--images", str(names), "--out", str(tmp_path / "out.csv")]
+    assert main(["predict", *options]) == 2
+    said = capsys.readouterr().err
+    assert f"{names}: none of the 2 images can be read: a.jpg (no such file), …; names re" in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))

@@ -3,10 +3,13 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
+import pytest
 from fakes import FakeTrial, make_run
 from ruamel.yaml import YAML
 
+from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve
 from orchestrator.report.report import write_report
 from orchestrator.run.directory import Run
@@ -45,3 +48,13 @@ def test_a_run_that_0_1_wrote_is_read_and_reported_on(tmp_path: Path) -> None:
     assert kept.worst_gender == new["worst_gender"].max()
     assert math.isnan(kept.worst_group)  # nobody counted it
     assert write_report(old) == summary
+
+
+@pytest.mark.parametrize(
+    "damage", [{}, [], {"config": 1}, {"config": {"train": {}}, "format": "2"}]
+)
+def test_a_result_that_was_edited_is_one_line(tmp_path: Path, damage: Any) -> None:
+    run = make_run(tmp_path / "run", [FakeTrial("t000")])
+    (run.trial("t000").path / "result.json").write_text(json.dumps(damage))
+    with pytest.raises(InputError, match=r"t000/result\.json: .*it was edited, or is of another"):
+        _ = run.trial("t000").result
