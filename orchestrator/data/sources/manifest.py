@@ -81,20 +81,22 @@ def open_manifest(
 
 def _file_column(table: pa.Table, where: str) -> str:
     """Return the name of the column with the files."""
-    there = [name for name in NAMES if name in table.column_names and _is_text(table[name])]
-    if there[:1] == [NAMES[0]] or len(there) == 1:
+    named, *others = NAMES
+    there = [named] if named in table.column_names else []
+    there += [name for name in others if name in table.column_names and _is_text(table[name])]
+    if there[:1] == [named] or len(there) == 1:
         return there[0]
     if there:
         raise InputError(
-            f"{where}: {' and '.join(there)} may each be the files; call one of them {NAMES[0]}"
+            f"{where}: {' and '.join(there)} may each be the files; call one of them {named}"
         )
-    raise InputError(_lacks(NAMES[0], table, where))
+    raise InputError(_lacks(named, table, where))
 
 
 def _is_text(column: pa.ChunkedArray) -> bool:
-    """Tell whether a column may hold names; one of nothing at all may."""
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return bool(is_text or pa.types.is_null(column.type))
+    """Tell whether a column holds text, perhaps as pandas keeps categories."""
+    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _refuse_lacking(table: pa.Table, where: str) -> None:

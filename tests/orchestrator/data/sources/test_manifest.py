@@ -338,3 +338,11 @@ def test_the_files_by_another_name(tmp_path: Path) -> None:
         open_source(str(path))
     path.write_text("image_id,filename,class,gender\nb,b.jpg,1,1\na,a.jpg,0,-1\n")
     assert open_source(str(path)).table["filename"].tolist() == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["filename", "image_id"])
+def test_categories_are_names_as_well(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.parquet"
+    table = pd.DataFrame(GOOD).astype({"filename": "category"})
+    table.rename(columns={"filename": name}).to_parquet(path)
+    assert open_source(str(path)).table["filename"].tolist() == ["a.jpg", "b.jpg", "c/d.jpg"]
