@@ -76,6 +76,7 @@ def best_pair(
     Each gender's accuracy depends on its own threshold alone. For one accuracy of women the fair
     metric is linear in men's below it and above it, rising below; so the best of men's accuracies
     is the next below, the next above or the highest of all: O(n log n) for what is n times n pairs.
+    With a `fair_lambda` of 1/2 all above are equal, and the one nearest to 0.5 is taken.
     """
     women, men = (
         _Reachable.of(*(np.asarray(a)[np.asarray(gender) == who] for a in (logit, label)))
@@ -83,15 +84,22 @@ def best_pair(
     )
     last = men.accuracy.size - 1
     above = np.searchsorted(men.accuracy, women.accuracy)
-    partner = np.stack(
-        [np.maximum(above - 1, 0), np.minimum(above, last), np.full_like(above, last)]
-    )
+    next_above = np.minimum(above, last)
+    nearest = _nearest_from(np.abs(men.logit))[next_above]
+    partner = np.stack([np.maximum(above - 1, 0), next_above, np.full_like(above, last), nearest])
     fair = fair_of(women.accuracy, men.accuracy[partner], fair_lambda)
     far = np.abs(women.logit) + np.abs(men.logit[partner])
     rows, columns = np.nonzero(fair >= fair.max() - TIE)
     choice = int(np.argmin(far[rows, columns]))
     row, column = rows[choice], columns[choice]
     return Thresholds(float(women.threshold[column]), float(men.threshold[partner[row, column]]))
+
+
+def _nearest_from(distance: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Give, for each position of shape (n,), where the least distance from there on is."""
+    least = np.minimum.accumulate(distance[::-1])[::-1]
+    positions = np.flatnonzero(distance == least)
+    return positions[np.searchsorted(positions, np.arange(distance.size))]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -59,7 +59,15 @@ def test_no_pair_is_better(rows, fair_lambda):
     assert fair(found, rows, fair_lambda) == pytest.approx(best, abs=1e-12)
 
 
+FLAT = (  # with a weight of 1/2, all accuracies of men above women's are equals
+    np.array([0.25, 0, 0, 0.5, 0, -0.25, 0.25, 0.25]),
+    np.array([1, 1, 0, 1, 0, 0, 0, 0], np.int8),
+    np.array([-1, 1, 1, 1, 1, 1, -1, 1], np.int8),
+)
+
+
 @settings(max_examples=150, deadline=None)
+@example(FLAT, 0.5)
 @given(faces(), LAMBDAS)
 def test_of_equals_none_is_nearer_to_a_half(rows, fair_lambda):
     found = best_shared(*rows, fair_lambda)
