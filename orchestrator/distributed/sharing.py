@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
-import ray.train
 from ray.exceptions import RayTaskError
 
 from orchestrator.base.errors import InputError
