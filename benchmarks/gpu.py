@@ -28,14 +28,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from lockstep import WAYS, synchronise
 from lockstep import images_per_second as lockstep_rate
+from lockstep import synchronise
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from training import SIDE, measured_peak, pixels
 
 import models
+from models import triton_kernels
 from orchestrator.base.machine import cores
 from orchestrator.config.layers import resolve
 from orchestrator.config.settings import Config
@@ -95,12 +96,33 @@ class Traffic(TorchDispatchMode):
         super().__init__()
         self.bytes = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        if not func.is_view and "detach" not in str(func):
-            seen = tree_flatten([args, kwargs, made])[0]
-            self.bytes += sum(t.nbytes for t in seen if isinstance(t, Tensor))
+        if not func.is_view and not str(func).startswith(("aten.detach", "aten.empty")):
+            self.count(args, kwargs, made)
         return made
+
+    def count(self, *seen: Any) -> None:
+        self.bytes += sum(t.nbytes for t in tree_flatten(seen)[0] if isinstance(t, Tensor))
+
+    @contextmanager
+    def counting_ours(self) -> Iterator[None]:
+        """Count our own kernels as well, which are no operations of torch's."""
+        before = triton_kernels.forward, triton_kernels.backward
+
+        def counted(kernel: Any) -> Any:
+            def call(*args: Any) -> Any:
+                made = kernel(*args)
+                self.count(args, made)
+                return made
+
+            return call
+
+        triton_kernels.forward, triton_kernels.backward = map(counted, before)
+        try:
+            yield
+        finally:
+            triton_kernels.forward, triton_kernels.backward = before
 
 
 def floors(config: Config, side: int, rows: int) -> tuple[float, float]:
@@ -109,15 +131,15 @@ def floors(config: Config, side: int, rows: int) -> tuple[float, float]:
 
     training = Training(config, network(config, side), *_both(rows, rows, side), DEVICE)
     drawn = next(iter(training._batches.epoch(0)))
-    for mode in (FlopCounterMode(display=False), Traffic()):
-        training._optimiser.before_step()
-        with mode:
-            training._step(drawn)
-        if isinstance(mode, Traffic):
-            moved = mode.bytes / rows
-        else:
-            operations = mode.get_total_flops() / rows
-    return operations / FLOOR["peak"], moved / FLOOR["copy"]
+    operations, traffic = FlopCounterMode(display=False), Traffic()
+    training._optimiser.before_step()
+    with operations:
+        training._step(drawn)
+    training._optimiser.before_step()
+    with traffic, traffic.counting_ours():
+        training._step(drawn)
+    by_arithmetic = operations.get_total_flops() / rows / FLOOR["peak"]
+    return by_arithmetic, traffic.bytes / rows / FLOOR["copy"]
 
 
 # -- training --
@@ -152,16 +174,14 @@ class Direct:
 
 
 @contextmanager
-def ways(*, recorded: bool, benchmark: bool) -> Iterator[None]:
-    """Train with or without CUDA graphs, and cuDNN's own search for the fastest algorithm."""
-    before = loop.Recorded, torch.backends.cudnn.benchmark
-    if not recorded:
-        loop.Recorded = Direct  # type: ignore[assignment,misc]
-    torch.backends.cudnn.benchmark = benchmark
+def launching_each_kernel() -> Iterator[None]:
+    """Train without CUDA graphs."""
+    before = loop.Recorded
+    loop.Recorded = Direct  # type: ignore[assignment,misc]
     try:
         yield
     finally:
-        loop.Recorded, torch.backends.cudnn.benchmark = before  # type: ignore[misc]
+        loop.Recorded = before  # type: ignore[misc]
 
 
 def timed(config: Config, train: Arrays, val: Arrays, epochs: int) -> dict[str, float]:
@@ -178,29 +198,25 @@ def timed(config: Config, train: Arrays, val: Arrays, epochs: int) -> dict[str, 
     return {"rate": rate, "epoch": whole, "first": metrics[0].seconds, "memory": memory}
 
 
-WAYS_TO_TRAIN = {
-    "a launch a kernel": ({"recorded": False, "benchmark": False}, ()),
-    "graph": ({"recorded": True, "benchmark": False}, ()),
-    "graph, cuDNN searches": ({"recorded": True, "benchmark": True}, ()),
-    "graph, compiled": ({"recorded": True, "benchmark": False}, ("train.compile=true",)),
-}
-
-
 def cnn() -> Iterator[str]:
     train, val = _both(scaled(TRAIN, 300), scaled(VAL, 100))
-    yield "| CNN | batch | way | epoch, s | with validation | first | images/s | of floor | GiB |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    few = _pixels(scaled(TRAIN // 10, 200), SIDE)
+    yield "| CNN | batch | way | epoch, s | with validation | images/s | of floor | GiB |"
+    yield "|---|---|---|---|---|---|---|---|"
     for batch in scaled_batches(32, 256, 1024, 4096):
-        by_arithmetic, by_memory = floors(plain(batch), SIDE, batch)
-        for way, (how, more) in WAYS_TO_TRAIN.items():
-            if more and batch != 1024:  # it takes long to compile
-                continue
-            with ways(**how):
-                seen = timed(plain(batch, *more), train, val, epochs=scaled(4, 2))
+        config = plain(batch)
+        by_arithmetic, by_memory = floors(config, SIDE, batch)
+        for way in ("recorded", "a launch a kernel"):
+            if way == "recorded":
+                seen = timed(config, train, val, epochs=scaled(4, 2))
+            else:  # is slow: a tenth of the faces tell
+                with launching_each_kernel():
+                    seen = timed(config, few, val, epochs=3)
+            rate = seen["rate"]
+            whole = f"{seen['epoch']:.3f}" if way == "recorded" else ""
             yield (
-                f"| published | {batch} | {way} | {len(train) / seen['rate']:.3f} | "
-                f"{seen['epoch']:.3f} | {seen['first']:.2f} | {seen['rate']:,.0f} | "
-                f"{by_memory * seen['rate']:.0%} memory, {by_arithmetic * seen['rate']:.0%} "
+                f"| published | {batch} | {way} | {len(train) / rate:.3f} | {whole} | "
+                f"{rate:,.0f} | {by_memory * rate:.0%} memory, {by_arithmetic * rate:.0%} "
                 f"arithmetic | {seen['memory']:.1f} |"
             )
 
@@ -218,36 +234,45 @@ def plain(batch: int, *more: str) -> Config:
 
 
 def profile() -> Iterator[str]:
-    """Write where the time of ten steps goes, kernel by kernel."""
+    """Say where the time of a step goes, kernel by kernel."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiling
 
-    runs = {
-        "cnn 32": (plain(32), SIDE), "cnn 1024": (plain(1024), SIDE),
-        "resnet50 80": (plain(256, *FINE_TUNED), SIDE), "resnet50 224": (plain(128, *FINE_TUNED), 224),
-    }  # fmt: skip
-    for name, (wanted, side) in runs.items():
-        config = wanted
-        if SMALL and "resnet" in name:
-            config = plain(8, *FINE_TUNED[:2])
-        rows = min(config.train.batch_size, scaled(10**9, 16))
+    if DEVICE.type != "cuda":
+        yield "nothing to say of a CPU"
+        return
+    for name, config, side in (
+        ("cnn", plain(32), SIDE),
+        ("cnn", plain(1024), SIDE),
+        ("resnet50", plain(128, *FINE_TUNED), 224),
+    ):
+        rows = config.train.batch_size
         training = Training(config, network(config, side), *_both(rows, rows, side), DEVICE)
         drawn = next(iter(training._batches.epoch(0)))
-        with ways(recorded=False, benchmark=True):
-            for _ in range(3):
-                training._optimiser.before_step()
-                training._step(drawn)
+        for number in range(8):
+            if number == 3:
+                synchronise(DEVICE)
+                profiler = profiling(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU])
+                profiler.__enter__()
+            training._optimiser.before_step()
+            training._step(drawn)
         synchronise(DEVICE)
-        kinds = [ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + (DEVICE.type == "cuda")]
-        with profiling(activities=kinds) as seen:
-            for _ in range(5):
-                training._optimiser.before_step()
-                training._step(drawn)
-            synchronise(DEVICE)
-        by = "self_cuda_time_total" if DEVICE.type == "cuda" else "self_cpu_time_total"
-        table = seen.key_averages().table(sort_by=by, row_limit=40, max_name_column_width=80)
-        (OUT / f"profile-{name.replace(' ', '-')}.txt").write_text(table)
-        yield f"profile of {name}: {len(table.splitlines())} lines"
+        profiler.__exit__(None, None, None)
+        kernels = [k for k in profiler.key_averages() if "CUDA" in str(k.device_type)]
+        kernels = [k for k in kernels if not k.key.startswith("Optimizer.")]  # an annotation
+        kernels.sort(key=lambda kernel: -kernel.self_device_time_total)
+        total = sum(kernel.self_device_time_total for kernel in kernels)
+        count = sum(kernel.count for kernel in kernels)
+        lines = [
+            f"{name}, batch {rows}, {side} px: {total / 5:,.0f} us a step, {count / 5:.0f} kernels"
+        ]
+        lines += [
+            f"{k.self_device_time_total / 5:9.1f} us {k.self_device_time_total / total:6.1%} "
+            f"x{k.count / 5:.0f} {k.key}"
+            for k in kernels
+        ]
+        (OUT / f"profile-{name}-{rows}.txt").write_text("\n".join(lines))
+        yield from (line[:110] for line in lines[:12])
 
 
 FINE_TUNED = (
@@ -255,25 +280,26 @@ FINE_TUNED = (
 )  # fmt: skip
 
 
-def resnet() -> Iterator[str]:
-    yield "| ResNet50 | pixels | batch | way | images/s | of bf16 peak | of floor by memory | GiB |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for side, batch in ((80, 256), (224, 128)) if not SMALL else ((80, 8),):
-        config = plain(batch, *FINE_TUNED)
+def resnet(*more: str, sizes: Any = ((80, 256), (224, 128))) -> Iterator[str]:
+    yield "| ResNet50 | pixels | batch | images/s | of bf16 peak | of floor by memory | GiB |"
+    yield "|---|---|---|---|---|---|---|"
+    for side, batch in sizes if not SMALL else ((80, 8),):
+        config = plain(batch, *FINE_TUNED, *more)
         train, val = _both(scaled(40 * batch, 16), 8, side)
-        by_arithmetic, by_memory = floors(config, side, batch)
-        for way, (how, more) in WAYS_TO_TRAIN.items():
-            if more and (SMALL or side == 80):
-                continue
-            with ways(**how):
-                seen = timed(plain(batch, *FINE_TUNED, *more), train, val, epochs=3)
-            yield (
-                f"| fine-tuned | {side} | {batch} | {way} | {seen['rate']:,.0f} | "
-                f"{by_arithmetic * seen['rate']:.0%} | {by_memory * seen['rate']:.0%} | "
-                f"{seen['memory']:.1f} |"
-            )
+        by_arithmetic, by_memory = floors(plain(batch, *FINE_TUNED), side, batch)
+        seen = timed(config, train, val, epochs=3)
+        yield (
+            f"| fine-tuned {' '.join(more)} | {side} | {batch} | {seen['rate']:,.0f} | "
+            f"{by_arithmetic * seen['rate']:.0%} | {by_memory * seen['rate']:.0%} | "
+            f"{seen['memory']:.1f} |"
+        )
         rate = evaluation_rate(network(config, side).to(DEVICE), train)
-        yield f"| frozen: its features | {side} | | evaluation | {rate:,.0f} | | | |"
+        yield f"| evaluation, as of its features | {side} | | {rate:,.0f} | | | |"
+
+
+def compiled() -> Iterator[str]:
+    if not SMALL:  # it takes a minute to compile
+        yield from resnet("train.compile=true", sizes=((224, 128),))
 
 
 def evaluation_rate(model: nn.Module, arrays: Arrays) -> float:
@@ -288,56 +314,39 @@ def evaluation_rate(model: nn.Module, arrays: Arrays) -> float:
 
 
 def lockstep() -> Iterator[str]:
-    train = _pixels(scaled(TRAIN, 300), SIDE)
-    yield "| trials in lockstep | batch | way | images/s over all | 100 trials x 10 epochs, s |"
+    train = _pixels(scaled(10_000, 300), SIDE)
+    yield "| trials | batch | way | images/s over all | 100 trials x 10 epochs, s |"
     yield "|---|---|---|---|---|"
-    best: dict[str, float] = {}
-    for trials in (1, 8, 32, 100) if not SMALL else (1, 2):
-        for way in WAYS:
-            if best.get(way, 1e99) < 0.4 * max(best.values(), default=0.0):
-                continue  # it will not catch up
-            try:
-                rate = lockstep_rate(trials, way, train, DEVICE, steps=scaled(20, 1))
-            except torch.OutOfMemoryError:
-                yield f"| {trials} | 32 | {way} | out of memory | |"
-                continue
-            best[way] = rate
-            yield f"| {trials} | 32 | {way} | {rate:,.0f} | {1000 * TRAIN / rate:,.0f} |"
-            if DEVICE.type == "cuda":
-                torch.cuda.empty_cache()
+    for trials in (1, 8, 32, 100) if not SMALL else (1,):
+        rate = side_by_side(trials, train)
+        yield f"| {trials} | 32 | side by side | {rate:,.0f} | {1000 * TRAIN / rate:,.0f} |"
+    for trials, way in ((8, "grouped"), (100, "grouped"), (8, "loop")) if not SMALL else ():
+        rate = lockstep_rate(trials, way, train, DEVICE)
+        yield f"| {trials} | 32 | as one, {way} | {rate:,.0f} | {1000 * TRAIN / rate:,.0f} |"
 
 
-def streams() -> Iterator[str]:
-    """Trials as they are, each a graph on a stream of its own, launched side by side."""
-    train, val = _both(scaled(TRAIN, 300), 64)
-    for trials in (1, 4, 16) if not SMALL else (1,):
-        rate = streams_rate(trials, train, val)
-        yield f"| {trials} | 32 | graphs side by side | {rate:,.0f} | {1000 * TRAIN / rate:,.0f} |"
-
-
-def streams_rate(trials: int, train: Arrays, val: Arrays, steps: int = 200) -> float:
-    trainings = []
+def side_by_side(trials: int, train: Arrays) -> float:
+    """Train trials as they are, each a graph on a stream of its own, launched in turn."""
+    val, trainings = _pixels(64, SIDE), []
     for seed in range(trials):
         config = plain(32, f"seed={seed}")
         trainings.append(Training(config, network(config, SIDE), train, val, DEVICE))
-        if seed:  # one copy of the images is enough here
-            trainings[seed]._batches.images = trainings[0]._batches.images
-    drawn = [next(iter(training._batches.epoch(0))) for training in trainings]
-    if DEVICE.type != "cuda":
-        return 0.1
-    own = [torch.cuda.Stream() for _ in trainings]
+        trainings[seed]._batches.images = trainings[0]._batches.images  # one copy is enough here
+    drawn = [iter(training._batches.epoch(0)) for training in trainings]
+    own = [torch.cuda.Stream() if DEVICE.type == "cuda" else None for _ in trainings]
 
     def step(number: int) -> None:
         training = trainings[number]
         training._optimiser.before_step()
-        training._recorded(training._step, drawn[number])
+        take = training._recorded or Direct(DEVICE)
+        take(training._step, next(drawn[number]))
         training._optimiser.after_step()
 
     for number in range(trials):
         for _ in range(5):
             step(number)
     synchronise(DEVICE)
-    start = time.perf_counter()
+    start, steps = time.perf_counter(), scaled(100, 1)
     for _ in range(steps):
         for number, stream in enumerate(own):
             with torch.cuda.stream(stream):
@@ -397,13 +406,13 @@ def accuracy() -> Iterator[str]:
 def sweeps() -> Iterator[str]:
     """Twelve trials with Ray, one and four at a time on the GPU."""
     data, trials = faces(), scaled(12, 2)
-    yield "| sweep of 12 | in all, s | first start to last end | training / concurrency | overhead |"
+    yield "| sweep of 12 | in all, s | first start to end | training, s | overhead |"
     yield "|---|---|---|---|---|"
     for concurrent in (1, 4) if not SMALL else (1,):
         out = FOLDER / f"sweep{concurrent}"
         whole = fairfront(
             "sweep", "--data", data, "--out", str(out), "--trials", str(trials),
-            "--concurrent", str(concurrent), "--epochs", str(scaled(20, 1)),
+            "--concurrent", str(concurrent), "--epochs", str(scaled(10, 1)),
             "--set", "sweep.halving=false", "train.patience=null",
         )  # fmt: skip
         ended = Run.open(str(out)).complete()
@@ -497,11 +506,13 @@ def tests() -> Iterator[str]:
     yield from done.stdout.splitlines()[-30:]
 
 
-PARTS = (tests, cnn, lockstep, streams, resnet, profile, accuracy, sweeps, predict, demo)
+PARTS = (
+    tests, cnn, profile, lockstep, accuracy, sweeps, predict, resnet, demo, compiled,
+)  # fmt: skip
 
 
 def main() -> None:
-    global SMALL
+    global SMALL  # noqa: PLW0603
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in PARTS])
     parser.add_argument("--small", action="store_true")

@@ -74,6 +74,7 @@ class Training:
         self.kept_logit = np.empty(0, np.float32)
         self._autocast = uses_bf16(config.train.precision, self.device)
         self._rank, self._world = rank_and_world()
+        torch.backends.cudnn.allow_tf32 = False  # else fp32 would be tf32 in convolutions
         # channels_last is how the store's pixels lie, and what convolutions like best.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         wrapped: nn.Module = (

@@ -51,15 +51,18 @@ class Optimiser:
         self._groups: list[list[Tensor]] = [list(group) for group, _ in groups]
         self._factors = [factor for _, factor in groups]
         device = self._parameters[0].device
-        self._rates = [torch.zeros((), device=device) for _ in groups]
-        self._decays = [torch.zeros((), device=device) for _ in groups]
+        on_gpu = device.type == "cuda"
+        # Of CUDA's kernel the rate must be float32; the CPU's takes any, and loses nothing so.
+        number = torch.zeros((), device=device, dtype=torch.float32 if on_gpu else torch.float64)
+        self._rates = [number.clone() for _ in groups]
+        self._decays = [number.clone() for _ in groups]
         """What weight decay leaves of the weights."""
         self._adam = torch.optim.Adam(
             [{"params": group} for group in self._groups],
             betas=ADAM_BETAS,
             eps=ADAM_EPSILON,
             fused=True,
-            capturable=device.type == "cuda",
+            capturable=on_gpu,
         )
         for parameter in self._parameters:
             self._adam.state[parameter] = {
