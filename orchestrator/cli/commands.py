@@ -227,4 +227,5 @@ def _describe(store: "Store") -> str:
     lines += [f"  {split:5} {describe_counts(meta.strata(split))}" for split in meta.counts]
     if meta.dropped:
         lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / DROPPED}")
+    lines += meta.empty_strata()
     return "\n".join(lines)

@@ -92,7 +92,7 @@ class Sweep:
 
     def go_on(self, screen: Screen) -> Outcome:
         """Run the trials that are left, and then the retrainings; Ray must run."""
-        for word in self.words:
+        for word in (*self.store.meta.empty_strata(), *self.words):
             screen.say(word)
         try:
             shared = share_data(self.store, self.config, screen).splits

@@ -116,6 +116,7 @@ def _count(store: Store, splits: Splits) -> Shown:
             cells += [f"{zeros:,}", f"{ones:,}", f"{ones / max(1, zeros + ones):.1%}"]
         table.add_row(*cells)
     yield table
+    yield from meta.empty_strata()
     yield from _tell_people(meta.rows, [people[split] for split in SPLITS])
 
 

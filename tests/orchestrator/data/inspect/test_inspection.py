@@ -47,6 +47,12 @@ def with_attributes(source: Source, label: Any = None, **attributes: Any) -> Sou
 
 @in_process
 class TestCounts:
+    def test_an_empty_stratum_is_said(self, make_faces: Any, tmp_path: Path) -> None:
+        never = np.where(np.arange(60) % 2, np.arange(60) // 2 % 2, 0)
+        source = open_source(str(make_faces(60, **{"class": never})))
+        store = prepare(source, tmp_path / "data", SMALL)
+        assert "No women of class 1 in train, val and test: networks" in inspected(store)
+
     def test_by_split_gender_and_class(self, make_faces: Any, tmp_path: Path) -> None:
         store = prepare(open_source(str(make_faces(60))), tmp_path / "data", SMALL)
         text = inspected(store)
