@@ -47,7 +47,7 @@ def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 
 def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
-    from orchestrator.search.searcher import check_space  # brings Ray, which few commands need
+    from orchestrator.search.space_settings import check_space
     from orchestrator.search.sweep import keep_space
     from search_spaces import get
 

@@ -5,6 +5,7 @@
     RUN/config.yaml              the resolved configuration, versions, commit, data fingerprint
     RUN/progress.json            what the progress display shows, for `watch`
     RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
+    RUN/space.py warm_start.json what a sweep varies, if not a space of ours; what it began with
     RUN/logs/                    Ray's own output
     RUN/trials/<id>/params.json  metrics.csv (a row an epoch)  model.safetensors
                     predictions.parquet (filename, split, gender, label 0/1, logit; val and test)

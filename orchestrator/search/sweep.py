@@ -10,6 +10,8 @@ from typing import NamedTuple, Self
 
 import optuna
 
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import read_json, write_json
 from orchestrator.base.locks import held
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
@@ -18,9 +20,11 @@ from orchestrator.distributed.sharing import Shared, share_data
 from orchestrator.run import progress
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
+from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import retrainings
 from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.study import open_study, working_on
+from orchestrator.search.sweep_limits import EXHAUSTED
 from orchestrator.search.tune_trials import retrain
 from orchestrator.search.tune_trials import sweep as run_trials
 from orchestrator.search.warm_start import warm_start
@@ -28,6 +32,8 @@ from search_spaces import SPACES, Space, get
 
 OWN_SPACE = "space.py"
 """In a run: its search space, where that is a file of the user's."""
+WARM_RUNS = "warm_start.json"
+"""In a run: which others' trials its study began with."""
 
 
 def keep_space(run: Run, config: Config) -> None:
@@ -40,6 +46,37 @@ def space_of(run: Run, config: Config) -> Space:
     """Give a run's search space; `InputError` where it is no longer there."""
     own = run.path / OWN_SPACE
     return get(str(own) if own.exists() else config.sweep.space)
+
+
+def _warm_start(
+    study: optuna.Study, space: Space, config: Config, run: Run, others: Sequence[str]
+) -> list[str]:
+    """Take in other runs' trials; those of the beginning once more where the study was lost."""
+    given = run.path / WARM_RUNS
+    if others:
+        words = [warm_start(study, space, config, run, other) for other in map(Run.open, others)]
+        write_json(given, [str(Run.open(other).path) for other in others])
+        return words
+    if not given.exists() or any(WARM in trial.user_attrs for trial in study.get_trials()):
+        return []
+    words = []
+    for other in read_json(given):
+        try:
+            words.append(warm_start(study, space, config, run, Run.open(other)))
+        except InputError as error:
+            words.append(f"what --warm-start took in is lost with the study: {error}")
+    return words
+
+
+def _edited_space(run: Run, config: Config) -> list[str]:
+    """Say that the user's own space is another one by now than the run's copy of it."""
+    own, theirs = run.path / OWN_SPACE, Path(config.sweep.space).expanduser()
+    if not own.exists() or not theirs.is_file() or own.read_bytes() == theirs.read_bytes():
+        return []
+    return [
+        f"{config.sweep.space}: edited since the run began, which goes on with its own copy, "
+        f"{own}; for the new one start a new run with another --out"
+    ]
 
 
 class Outcome(NamedTuple):
@@ -79,8 +116,9 @@ class Sweep:
             As `open_study` and `warm_start` do.
         """
         space = space_of(run, config)
-        study = open_study(run, config, space, url)
-        words = [warm_start(study, space, config, run, Run.open(other)) for other in others]
+        words = _edited_space(run, config)
+        study = open_study(run, config, space, url, words.append)
+        words += _warm_start(study, space, config, run, others)
         return cls(run, config, store, space, study, words)
 
     def __enter__(self) -> Self:
@@ -130,7 +168,8 @@ class Sweep:
             if left == elsewhere or (trials.enough and not trials.interrupted):
                 return Outcome(done=True, why=f"{elsewhere} trials still run in other sessions")
         elif trials.enough and not trials.interrupted:
-            why = f"no more trials: {trials.enough}; --resume with --set and a larger one goes on"
+            more = "; --resume with --set and a larger one goes on"
+            why = f"no more trials: {trials.enough}{more * (trials.enough != EXHAUSTED)}"
             return Outcome(done=True, why=why, searched=True)
         hours = self.config.sweep.hours
         if hours is not None and seconds >= hours * 3600:
