@@ -43,7 +43,8 @@ def train(arguments: argparse.Namespace) -> int:
             return finish(run)
         run.record(config, about_data(store))
         try:
-            with _unless_refused(run), in_ray(run, config.workers) as screen:
+            refused = _unless_refused(run, new=not arguments.resume)
+            with refused, in_ray(run, config.workers) as screen:
                 check_workers(config)
                 _train(run, Assignment(run.trial(config.recipe), config, {}), store, screen)
         except KeyboardInterrupt:
@@ -95,13 +96,8 @@ def finish(run: Run) -> int:
 def in_ray(run: Run | None = None, workers: int = 1) -> Iterator["Terminal"]:
     """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
     from orchestrator.cli.display import Terminal
-    from orchestrator.distributed.ray_session import quiet, session
+    from orchestrator.distributed.ray_session import quiet, session, wait_for_cpu
 
-    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
-        raise InputError(
-            "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
-            "or unset it to run on this machine"
-        )
     with sigterm_interrupts(), ExitStack() as stack:
         if run:
             logs = run.logs_path
@@ -109,7 +105,10 @@ def in_ray(run: Run | None = None, workers: int = 1) -> Iterator["Terminal"]:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfront-")))
         # Ray Train asks the dashboard's process what became of its workers.
         with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
-            yield Terminal(terminal)
+            screen = Terminal(terminal)
+            if os.environ.get("RAY_ADDRESS"):
+                wait_for_cpu(screen.say)
+            yield screen
 
 
 def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal") -> None:
@@ -154,7 +153,7 @@ def _claimed(run: Run, *, jointly: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _unless_refused(run: Run, *, new: bool = True) -> Iterator[None]:
+def _unless_refused(run: Run, *, new: bool) -> Iterator[None]:
     """Leave no new run behind that was refused before it had a trial."""
     try:
         yield
