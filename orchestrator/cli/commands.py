@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import make_folder, parse_uri, read_json, refuse_existing
+from orchestrator.base.files import (
+    make_folder,
+    parse_uri,
+    read_json,
+    refuse_existing,
+    refuse_unwritable,
+)
 from orchestrator.cli.arguments import fractions, open_data
 from orchestrator.cli.parser import parse
 from orchestrator.cli.runs import DONE, FAILED, finish, in_ray, sweep, train
@@ -61,6 +67,7 @@ def predict(arguments: argparse.Namespace) -> int:
     images = find_images(arguments.images)
     if isinstance(out, Path):
         make_folder(out.parent)
+        refuse_unwritable(out.parent)
     with in_ray():
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold

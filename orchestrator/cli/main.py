@@ -6,8 +6,10 @@ Ray and torch are imported by the commands that need them, so that ``--help`` is
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import REFUSALS, reason_of
 from orchestrator.cli.parser import parse
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
@@ -16,6 +18,9 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fairfront``; return the exit code: 0 done, 2 wrong input, 1 anything else."""
     _drop_empty_variables()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name, or a letter, that the locale cannot write
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = parse(argv)
         from orchestrator.cli.commands import COMMANDS
@@ -30,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if error.errno not in REFUSALS or error.filename is None:
+            raise
+        mend = "free space there, or choose another folder that can be written to"
+        print(f"fairfront: {error.filename}: {reason_of(error)}; {mend}", file=sys.stderr)
+        return WRONG_INPUT
 
 
 def _drop_empty_variables() -> None:

@@ -102,17 +102,19 @@ def check_address(address: str) -> None:
         )
     if address == "local":
         return
+    named = address
     if address == "auto":
         address = _latest_head()
+        named = f"auto ({address})"
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"RAY_ADDRESS {address}: not HOST:PORT; correct it, or {UNSET}")
     try:
         socket.create_connection((host, int(port)), PROBE_SECONDS).close()
     except OSError as error:
-        raise _no_answer(address, reason_of(error)) from None
+        raise _no_answer(named, reason_of(error)) from None
     if not address.startswith("ray://"):
-        _check_head(address)
+        _check_head(address, named)
 
 
 def _latest_head() -> str:
@@ -125,19 +127,32 @@ def _latest_head() -> str:
         raise _no_answer("auto", "no head runs on this machine") from None
 
 
-def _check_head(address: str) -> None:
+def _check_head(address: str, named: str) -> None:
     """Ask a cluster's head whether it lives, first without the token, as Ray itself would."""
     mode = os.environ.get("RAY_AUTH_MODE", "").lower()
     token = find_token()
+    if mode == "token" and token is None:
+        raise InputError(
+            "RAY_AUTH_MODE=token: there is no token here to send; set RAY_AUTH_TOKEN to what `ray "
+            "get-auth-token` prints on the head, or unset RAY_AUTH_MODE"
+        )
     code = _ask(address, token[0] if token and mode == "token" else None)
     if code == grpc.StatusCode.UNAUTHENTICATED and token and not mode:
         code = _ask(address, token[0])
         if code is None:
-            os.environ["RAY_AUTH_MODE"] = "token"
+            _send_token()
     if code == grpc.StatusCode.UNAUTHENTICATED:
-        raise InputError(f"RAY_ADDRESS {address}: {token_complaint()}; or {UNSET}")
+        raise InputError(f"RAY_ADDRESS {named}: {token_complaint()}; or {UNSET}")
     if code is not None:
-        raise _no_answer(address, f"what answers there is no head: {code.name}")
+        raise _no_answer(named, f"what answers there is no head: {code.name}")
+
+
+def _send_token() -> None:
+    """Have Ray send the token, which it does on being asked to; it may be imported already."""
+    from ray import _raylet
+
+    os.environ["RAY_AUTH_MODE"] = "token"
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
 
 
 def _ask(address: str, token: str | None) -> grpc.StatusCode | None:

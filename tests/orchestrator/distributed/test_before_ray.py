@@ -115,6 +115,10 @@ def test_a_head_that_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         with pytest.raises(InputError, match="asks for a token and there is none here; set RAY_"):
             check_address(address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        with pytest.raises(InputError, match="RAY_AUTH_MODE=token: there is no token here"):
+            check_address(address)
+        monkeypatch.delenv("RAY_AUTH_MODE")
         monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
         with pytest.raises(InputError, match="refuses the token of RAY_AUTH_TOKEN"):
             check_address(address)
