@@ -56,6 +56,14 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     return validated(values, source="overrides")
 
 
+def value_at(config: Config, key: str) -> Any:
+    """Return what a configuration has at a dotted key."""
+    found: Any = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def with_recipe(config: Config, recipe: str) -> Config:
     """Return `config` with a recipe's settings over it."""
     return with_overrides(config, {"recipe": recipe, **_recipe(recipe)})

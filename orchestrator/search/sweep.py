@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import optuna
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import read_json, write_json
+from orchestrator.base.files import parse_uri, write_json
 from orchestrator.base.locks import held
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
@@ -20,6 +20,7 @@ from orchestrator.distributed.sharing import Shared, share_data
 from orchestrator.run import progress
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
+from orchestrator.search.halving import Rungs
 from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import retrainings
 from orchestrator.search.searcher import StudyTrials
@@ -27,13 +28,11 @@ from orchestrator.search.study import open_study, working_on
 from orchestrator.search.sweep_limits import EXHAUSTED
 from orchestrator.search.tune_trials import retrain
 from orchestrator.search.tune_trials import sweep as run_trials
-from orchestrator.search.warm_start import warm_start
+from orchestrator.search.warm_start import WARM_RUNS, warm_start, warm_started
 from search_spaces import SPACES, Space, get
 
 OWN_SPACE = "space.py"
 """In a run: its search space, where that is a file of the user's."""
-WARM_RUNS = "warm_start.json"
-"""In a run: which others' trials its study began with."""
 
 
 def keep_space(run: Run, config: Config) -> None:
@@ -52,15 +51,15 @@ def _warm_start(
     study: optuna.Study, space: Space, config: Config, run: Run, others: Sequence[str]
 ) -> list[str]:
     """Take in other runs' trials; those of the beginning once more where the study was lost."""
-    given = run.path / WARM_RUNS
-    if others:
-        words = [warm_start(study, space, config, run, other) for other in map(Run.open, others)]
-        write_json(given, [str(Run.open(other).path) for other in others])
-        return words
-    if not given.exists() or any(WARM in trial.user_attrs for trial in study.get_trials()):
+    if any(WARM in trial.user_attrs for trial in study.get_trials()):
         return []
+    known = warm_started(run)
+    if others and not known:
+        words = [warm_start(study, space, config, run, other) for other in map(Run.open, others)]
+        write_json(run.path / WARM_RUNS, [str(parse_uri(other)) for other in others])
+        return words
     words = []
-    for other in read_json(given):
+    for other in known:
         try:
             words.append(warm_start(study, space, config, run, Run.open(other)))
         except InputError as error:
@@ -143,6 +142,7 @@ class Sweep:
 
     def _search(self, shared: Shared, screen: Screen) -> Outcome:
         sweep = self.config.sweep
+        rungs = Rungs(self.config.train.epochs, sweep.grace, sweep.reduction)
         begun = progress.begin(
             self.run,
             "sweep",
@@ -151,6 +151,7 @@ class Sweep:
             time.time(),
             seconds_limit=None if sweep.hours is None else sweep.hours * 3600,
             epochs_limit=sweep.epoch_budget,
+            halved_epochs=rungs.mean_epochs if sweep.halving else None,
         )
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
         with screen.show(self.run, begun) as display:

@@ -4,11 +4,21 @@ import optuna
 from optuna.trial import create_trial
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import read_json
 from orchestrator.config.settings import Config
 from orchestrator.run.directory import Run, Trial
 from orchestrator.search.record import WARM, values
 from orchestrator.search.space_settings import replayed
 from search_spaces import Space
+
+WARM_RUNS = "warm_start.json"
+"""In a run: which others' trials its study began with."""
+
+
+def warm_started(run: Run) -> list[str]:
+    """Return the runs whose trials a sweep's study began with."""
+    file = run.path / WARM_RUNS
+    return list(read_json(file)) if file.exists() else []
 
 
 def warm_start(study: optuna.Study, space: Space, config: Config, run: Run, other: Run) -> str:

@@ -11,6 +11,10 @@ from fakes import make_run
 
 from orchestrator.base.errors import InputError
 from orchestrator.cli import main
+from orchestrator.cli.arguments import _changed, configure
+from orchestrator.cli.parser import parse
+from orchestrator.config.layers import resolve
+from orchestrator.run.directory import Run
 
 
 def refuse(capfd, *words):
@@ -72,6 +76,34 @@ def test_resume_refuses_what_would_change_the_run(capfd, tmp_path):
         said = refuse(capfd, "sweep", "--out", run.path, "--resume", option, value)
         assert f"{option} {value.partition('=')[0] * (option == '--set')}".strip() in said
         assert "cannot change with --resume (only --trials, --hours" in said
+
+
+def begun_again(words):
+    """What a command line with --resume comes to, but for the data."""
+    arguments = parse(words)
+    run = Run.open(arguments.out)
+    return _changed(arguments, run, arguments.command_name)
+
+
+def test_resume_takes_the_line_that_the_run_was_begun_with(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("loss: {gamma: 2}\n")
+    line = ["--config", str(file), "--set", "train.lr=1e-4", "--epochs", "3", "--workers", "1"]
+    more = [*line, "--space", "focal", "--objective", "pareto", "--trials", "30"]
+    config = configure(parse(["sweep", "--out", "r", *more]), "default")
+    run = make_run(tmp_path / "run", [], config=config)
+    words = ["sweep", "--out", str(run.path), "--resume"]
+    assert begun_again([*words, *more]) is None
+    assert begun_again([*words, *more, "--trials", "40", "--set", "sweep.patience=3"]) is None
+    assert begun_again([*words, "--set", "train.lr=2e-4"]) == "--set train.lr"
+    assert begun_again([*words, "--workers", "1-2"]) == "--workers"
+    assert begun_again([*words, *more, "--warm-start", "other"]) == "--warm-start"
+    file.write_text("loss: {gamma: 3}\n")
+    assert begun_again([*words, *more]) == "--config"
+    trained = make_run(tmp_path / "trained", [], config=resolve("plain"))
+    words = ["train", "--out", str(trained.path), "--resume"]
+    assert begun_again([*words, "--recipe", "plain", "--workers", "2"]) is None
+    assert begun_again([*words, "--recipe", "reference"]) == "--recipe"
 
 
 def test_files_of_a_run_that_are_not_as_it_writes_them_are_one_line(capfd, tmp_path):
