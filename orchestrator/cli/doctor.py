@@ -1,12 +1,13 @@
 """Checks this machine for what the commands need, a line a check."""
 
+import json
 import os
 import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, TextIO
@@ -37,14 +38,17 @@ class Check:
     text: str
 
 
-def doctor(out: TextIO) -> int:
+def doctor(out: TextIO, *, as_json: bool = False) -> int:
     """Print what this machine has and lacks; return 0 when nothing is fatal, else 1."""
-    states = []
+    checks = []
     for check in CHECKS:
         for found in check():
-            states.append(found.state)
-            print(f"{found.state:<5}{found.text}", file=out)
-    return 1 if "fail" in states else 0
+            checks.append(asdict(found))
+            if not as_json:
+                print(f"{found.state:<5}{found.text}", file=out, flush=True)
+    if as_json:
+        print(json.dumps(checks, indent=2), file=out)
+    return 1 if any(check["state"] == "fail" for check in checks) else 0
 
 
 def check_packages() -> Iterator[Check]:

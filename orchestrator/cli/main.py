@@ -10,13 +10,17 @@ from io import TextIOWrapper
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import REFUSALS, reason_of
+from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.parser import parse
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``fairfront``; return the exit code: 0 done, 2 wrong input, 1 anything else."""
+    """Run ``fairfront``; return the exit code.
+
+    It is 0 when all is done, 2 for wrong input, 130 after Ctrl-C, and 1 for anything else.
+    """
     _drop_empty_variables()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name, or a letter, that the locale cannot write
@@ -31,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_INPUT
     except KeyboardInterrupt:
         print("fairfront: interrupted", file=sys.stderr)
-        return FAILED
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

@@ -1,6 +1,7 @@
 """The commands that make a run, `train` and `sweep`: begun, gone on with, and ended."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import remove_tree
-from orchestrator.base.interrupts import sigterm_interrupts
+from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
 from orchestrator.base.locks import held
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
 from orchestrator.data.balance import describe_draw
@@ -44,12 +45,12 @@ def train(arguments: argparse.Namespace) -> int:
         run.record(config, about_data(store))
         try:
             refused = _unless_refused(run, new=not arguments.resume)
-            with refused, in_ray(run, config.workers) as screen:
+            with refused, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config)
                 _train(run, Assignment(run.trial(config.recipe), config, {}), store, screen)
         except KeyboardInterrupt:
             print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
-            return FAILED
+            return INTERRUPTED
         except TrainingError as error:
             print(f"fairfront: {error}", file=sys.stderr)
             return FAILED
@@ -68,7 +69,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         run.record(config, about_data(store))
         with _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
-            with begun, in_ray(run, config.workers) as screen:
+            with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config)
                 outcome = begun.go_on(screen)
         code = finish(run) if outcome.done or run.complete() else FAILED
@@ -76,16 +77,19 @@ def sweep(arguments: argparse.Namespace) -> int:
         print(f"fairfront: {outcome.why}", file=sys.stderr)
     if not outcome.done:
         print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
-    return code if outcome.done else FAILED
+    return code if outcome.done else INTERRUPTED
 
 
-def finish(run: Run) -> int:
-    """Write the report, print its short table, and say where it lies."""
+def finish(run: Run, *, as_json: bool = False) -> int:
+    """Write the report, print its short table, or its summary as JSON, and say where it lies."""
     from orchestrator.report.report import write_report
 
     summary = write_report(run)
-    print_summary(summary, sys.stdout)
-    print(f"Report: {run.path / 'report.html'}")
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        print_summary(summary, sys.stdout)
+        print(f"Report: {run.path / 'report.html'}")
     if summary["best"] is None:
         print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
         return FAILED
@@ -93,10 +97,15 @@ def finish(run: Run) -> int:
 
 
 @contextmanager
-def in_ray(run: Run | None = None, workers: int = 1) -> Iterator["Terminal"]:
-    """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
+def in_ray(
+    run: Run | None = None, workers: int = 1, *, quiet: bool = False
+) -> Iterator["Terminal"]:
+    """Start Ray, or join the cluster, with its output in log files.
+
+    Gives the terminal; with `quiet` one that shows nothing.
+    """
     from orchestrator.cli.display import Terminal
-    from orchestrator.distributed.ray_session import quiet, session, wait_for_cpu
+    from orchestrator.distributed import ray_session
 
     with sigterm_interrupts(), ExitStack() as stack:
         if run:
@@ -104,10 +113,12 @@ def in_ray(run: Run | None = None, workers: int = 1) -> Iterator["Terminal"]:
         else:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfront-")))
         # Ray Train asks the dashboard's process what became of its workers.
-        with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
-            screen = Terminal(terminal)
+        started = ray_session.session(log_dir=logs, dashboard=workers > 1)
+        with ray_session.quiet(logs / "ray.log") as terminal, started:
+            shown = stack.enter_context(Path(os.devnull).open("w")) if quiet else terminal
+            screen = Terminal(shown)
             if os.environ.get("RAY_ADDRESS"):
-                wait_for_cpu(screen.say)
+                ray_session.wait_for_cpu(screen.say)
             yield screen
 
 

@@ -5,6 +5,7 @@ They are a recipe, a YAML file, and ``--set key=value``.
 
 import codecs
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from typing import Any
 
 from pydantic import ValidationError
@@ -145,6 +146,14 @@ def _fault_of(error: Exception) -> str:
     if "'\\t'" in problem:
         problem = "a tab, where YAML takes spaces alone"
     return f"line {mark.line + 1}: {problem}"
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Write values as YAML that `read_yaml` reads."""
+    stream, yaml = StringIO(), _yaml()
+    yaml.default_flow_style = False
+    yaml.dump(dict(values), stream)
+    return stream.getvalue()
 
 
 def _parse_setting(setting: str) -> tuple[str, Any]:

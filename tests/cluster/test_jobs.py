@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_the_job_running(head: str):
     assert any(line == "sleeping\n" for line in lines)
     waiting.send_signal(signal.SIGINT)
     rest, complaints = waiting.communicate(timeout=HANGS)
-    assert waiting.returncode == 1
+    assert waiting.returncode == 130
     assert "Traceback" not in complaints
     found = re.search(r"the job goes on. Log: fairfront logs (\w+) --follow --address", rest)
     assert found, rest

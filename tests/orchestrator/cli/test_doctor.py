@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 import socket
 from collections import namedtuple
@@ -40,6 +41,9 @@ def test_only_a_failed_check_is_fatal(monkeypatch: pytest.MonkeyPatch):
     assert run_doctor() == (0, ["ok   one", "warn two"])
     found.append(Check("fail", "three"))
     assert run_doctor() == (1, ["ok   one", "warn two", "fail three"])
+    out = io.StringIO()
+    assert module.doctor(out, as_json=True) == 1
+    assert json.loads(out.getvalue())[2] == {"state": "fail", "text": "three"}
 
 
 def test_versions_are_held_against_the_ranges(monkeypatch: pytest.MonkeyPatch):

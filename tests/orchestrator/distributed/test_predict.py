@@ -64,7 +64,7 @@ def test_the_threshold_is_a_half_or_the_trials_shared_one(
         return images.assign(label=1, probability=0.9, reason="")
 
     monkeypatch.setattr("orchestrator.distributed.predict.predict", predicted)
-    monkeypatch.setattr(commands, "in_ray", nullcontext)
+    monkeypatch.setattr(commands, "in_ray", lambda **_: nullcontext())
     summary = json.loads((run.path / "summary.json").read_text())
     plain = summary["baselines"]["plain"]["thresholds"]["shared"]["threshold"]
     best = summary["best"]["thresholds"]["shared"]["threshold"]
@@ -95,7 +95,7 @@ def test_images_of_which_none_can_be_read_leave_no_labels(
         return images.assign(label=0, probability=0.5, reason="no such file")
 
     monkeypatch.setattr("orchestrator.distributed.predict.predict", predicted)
-    monkeypatch.setattr(commands, "in_ray", nullcontext)
+    monkeypatch.setattr(commands, "in_ray", lambda **_: nullcontext())
     options = ["--run", str(run.path), "--images", str(names), "--out", str(tmp_path / "out.csv")]
     assert main(["predict", *options]) == 2
     said = capsys.readouterr().err
