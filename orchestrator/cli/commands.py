@@ -46,13 +46,17 @@ def report(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
+    run, out = Run.open(arguments.target), parse_uri(arguments.out)
+    refuse_existing(out, "a file")
+    if isinstance(out, Path):
+        make_folder(out.parent)
+        refuse_unwritable(out.parent)
+    # Which bring Ray and torch.
     from orchestrator.distributed.predict import find_images, refuse_unread, write_predictions
     from orchestrator.distributed.predict import predict as predict_images
     from orchestrator.judging.judge import evaluate_trial
     from orchestrator.judging.thresholds import FIXED
 
-    run, out = Run.open(arguments.target), parse_uri(arguments.out)
-    refuse_existing(out, "a file")
     trial_id = arguments.trial
     if trial_id == "best":
         best = read_json(run.path / "summary.json")["best"]
@@ -67,9 +71,6 @@ def predict(arguments: argparse.Namespace) -> int:
         evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
         threshold = evaluated.judged["shared"].thresholds.women
     images = find_images(arguments.images)
-    if isinstance(out, Path):
-        make_folder(out.parent)
-        refuse_unwritable(out.parent)
     with in_ray(quiet=arguments.quiet):
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold

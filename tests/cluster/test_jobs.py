@@ -16,7 +16,7 @@ from waiting import HANGS
 from cluster.jobs import entry_point, follow_job, jobs, logs, stop, submit
 from cluster.package import source_tree
 from orchestrator.base.errors import InputError
-from orchestrator.cli.doctor import check_cluster
+from orchestrator.cli.doctor import check_ray
 
 # Raised inside Ray's client.
 pytestmark = [
@@ -262,6 +262,6 @@ def test_doctor_says_that_only_submit_reaches_a_cluster_over_http(
     head: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("RAY_ADDRESS", head)
-    (*_, last) = check_cluster()
+    (*_, last) = check_ray()
     assert last.state == "warn"
     assert "only submit can use it; RAY_API_SERVER_ADDRESS" in last.text
