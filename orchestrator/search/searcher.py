@@ -202,22 +202,27 @@ class StudyTrials(Trials):
     def _passed_over(self, assignment: Assignment) -> bool:
         """Leave a trial out whose settings another has had: it would end with the same bytes.
 
-        It is none of the sweep's trials then, and the study learns nothing of it.
+        It is none of the sweep's trials then, and the study learns nothing of it. Only a new one
+        can be, or those after it would change their numbers.
         """
         name = assignment.trial.id
-        other = self._had.setdefault(_settings(assignment.config), name)
-        if other == name:
+        other, number = self._had[_settings(assignment.config)], self._numbers[name]
+        frozen = self._study.get_trials(deepcopy=False)[number:]
+        if other == name or len(frozen) > 1 or RECIPE in frozen[0].user_attrs:
             return False
-        number = self._numbers.pop(name)
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        optuna.Trial(self._study, frozen._trial_id).set_user_attr(REPEAT, other)
+        del self._numbers[name]
+        optuna.Trial(self._study, frozen[0]._trial_id).set_user_attr(REPEAT, other)
         self._study.tell(number, state=TrialState.FAIL)
         return True
 
     def _remember(self, trial: Trial) -> None:
+        """Take note of how a trial ended."""
         self._history[trial.id] = EndedTrial.of(trial)
-        if trial.result.state != "failed":  # which may have been the machine's fault
-            self._had.setdefault(_settings(trial.result.config), trial.id)
+        settings = _settings(trial.result.config)
+        if trial.result.state != "failed":
+            self._had.setdefault(settings, trial.id)
+        elif self._had.get(settings) == trial.id:  # it may have been the machine's fault
+            del self._had[settings]
 
     @override
     def ended(self, assignment: Assignment) -> None:
@@ -277,6 +282,7 @@ class StudyTrials(Trials):
             self.ended(failed)
             self.unseen(failed.trial)
             return None
+        self._had.setdefault(_settings(config), trial_id)
         return Assignment(self._run.trial(trial_id), config, trial.params)
 
     def _id(self, number: int) -> str:

@@ -437,10 +437,23 @@ def test_settings_that_were_trained_are_not_trained_again(tmp_path):
     trials = searching._study.get_trials()
     repeated = {trial.user_attrs.get("repeat") for trial in trials[2:]}
     assert repeated == {None, "t000", "t002", "t003"}
+    finish(searching._run, searching, "2", "failed")  # perhaps the machine's fault: not had
     again = few_settings_again(searching)
+    running = [trial.number for trial in trials if trial.state.name == "RUNNING"]
     assert [trial.number for trial in again._left_running] == [
-        trial.number for trial in trials if trial.state.name == "RUNNING"
+        number for number in running if number != searching_number(trials, 2)
     ]
+    names = []
+    while again.suggest(f"again{len(names)}") != Searcher.FINISHED:
+        names.append(f"again{len(names)}")
+    given = [again.assignments[name] for name in names]
+    assert [one.trial.id for one in given] == ["t000", "t001", "t003", "t004"]
+    assert given[3].config.balance == searching.assignments["2"].config.balance
+
+
+def searching_number(trials, place):
+    """The study's number of a trial of the sweep's own."""
+    return [trial.number for trial in trials if "repeat" not in trial.user_attrs][place]
 
 
 def few_settings_again(searching):
@@ -536,6 +549,21 @@ def test_a_study_that_was_lost_is_made_anew_from_the_files(tmp_path, harm):
     said = []
     assert len(states(session(run, say=said.append))) == 5
     assert said == []  # it is whole again
+
+
+def test_an_unfinished_trial_that_repeats_another_keeps_its_number(tmp_path):
+    """As a sweep from before repeats were left out may have it."""
+    run, _ = searched(tmp_path / "run", trials=4)
+    for name in ("t003", "t004"):
+        params = dict(run.trial("t002").params)
+        run.trial(name).write_params(params)
+        write(run, FakeTrial("t005", params=params))
+    lose_the_journal(run)
+    run.record(config("sweep.trials=7"), run.data)
+    again = session(Run(run.path))
+    for name in "uvw":
+        again.suggest(name)
+    assert [again.assignments[name].trial.id for name in "uvw"] == ["t003", "t004", "t006"]
 
 
 def test_a_study_that_is_behind_its_files_catches_up_and_another_runs_is_put_aside(tmp_path):
