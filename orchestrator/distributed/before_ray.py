@@ -55,7 +55,8 @@ def why_unusable(folder: Path) -> str | None:
     """Say why Ray cannot work in a folder, which need not exist yet; None: it can."""
     if len(os.fsencode(folder) + SOCKET.encode()) > LONGEST_SOCKET:
         return "its path is too long for sockets"
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    # What may not be looked at counts as not there: its parent says why.
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
     try:
         with tempfile.TemporaryFile(dir=there):
             return None
