@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Those that need neither data, nor a run, nor another interpreter.
 BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
@@ -20,7 +20,7 @@ help:
 	@echo "make bench   the benchmarks behind the figures in docs/"
 
 demo: $(VENV)/.installed
-	rm -rf demo
+	@rm -rf demo
 	$(BIN)/fairfront demo --out demo
 
 test: $(VENV)/.installed-dev

@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from orchestrator.base.errors import InputError
 
@@ -65,10 +66,10 @@ def find_token() -> tuple[str, str] | None:
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         return token.strip(), "RAY_AUTH_TOKEN"
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
     try:
+        path = Path(named) if named else Path.home() / ".ray" / "auth_token"
         return path.read_text(encoding="utf-8").strip(), str(path)
-    except OSError:
+    except (OSError, RuntimeError):  # of a user without a home
         if named:
             raise InputError(f"RAY_AUTH_TOKEN_PATH {named}: cannot be read; correct it") from None
         return None
@@ -88,26 +89,37 @@ def _check_answer(url: str, headers: dict[str, str]) -> None:
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):
             raise InputError(
-                f"{url}: not a Ray dashboard (HTTP {error.code}); correct --address"
+                f"{url}: not a Ray dashboard (HTTP {error.code}){_proxy(url)}; correct --address"
             ) from None
-        raise InputError(f"{url}: {_token_complaint()}") from None
+        raise InputError(f"{url}: {token_complaint()}{_proxy(url)}") from None
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise InputError(
-            f"{url}: no Ray cluster answers ({reason}); start one with `ray start --head`, "
-            "or give --address http://HOST:8265"
+            f"{url}: no Ray cluster answers ({reason}){_proxy(url)}; start one with `ray start "
+            "--head`, or give --address http://HOST:8265"
         ) from None
     except (ValueError, KeyError, TypeError, HTTPException):
-        raise InputError(f"{url}: not a Ray dashboard; correct --address") from None
+        raise InputError(f"{url}: not a Ray dashboard{_proxy(url)}; correct --address") from None
 
 
-def _token_complaint() -> str:
+def token_complaint() -> str:
+    """Say which token a cluster refuses, or that it asks for one, and the mend."""
     mend = "set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head"
     if found := find_token():
         return f"the cluster refuses the token of {found[1]}; {mend}"
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
         return "the cluster asks for a token, but RAY_AUTH_MODE=disabled is set here; unset it"
     return f"the cluster asks for a token and there is none here; {mend}"
+
+
+def _proxy(url: str) -> str:
+    """Name the variable of the proxy that was asked in the cluster's place; empty: none was."""
+    parts = urlsplit(url)
+    host, name = parts.hostname or "", f"{parts.scheme}_proxy"
+    if parts.scheme not in getproxies() or proxy_bypass(host):
+        return ""
+    name = name if os.environ.get(name) else name.upper()
+    return f", asked through the proxy that {name} names (add {host} to no_proxy to go past it)"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ A job is the working tree, unpacked on the head, and one command line run in it.
 """
 
 import asyncio
+import json
 import os
 import shlex
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from cluster.client import connect, last_line, one_line_errors
 from cluster.package import SourceTree, pack
+from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.base.versions import git_commit
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 60
 """How long a stopped job may take to write what it has finished; Ray's own default is 3."""
-
-INTERRUPTED = 1
 
 
 def submit(
@@ -67,15 +67,27 @@ def submit(
     return 0
 
 
-def jobs(address: str | None, out: TextIO) -> int:
-    """Print a line for every submitted job: its id, state, start and command."""
+def jobs(address: str | None, out: TextIO, *, as_json: bool = False) -> int:
+    """Print a line, or with `as_json` an entry, for every submitted job, the oldest first."""
     client = connect(address)
     with one_line_errors(client):
         found = [job for job in client.list_jobs() if job.submission_id is not None]
-    for job in sorted(found, key=lambda job: job.start_time or 0):
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
-        command = job.entrypoint.rpartition(" -m orchestrator ")[2]
-        print(f"{job.submission_id}  {job.status:<9}  {started}  {command}", file=out)
+    listed = [
+        {
+            "job": job.submission_id,
+            "status": str(job.status),
+            "started": time.strftime(
+                "%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000)
+            ),
+            "command": job.entrypoint.rpartition(" -m orchestrator ")[2],
+        }
+        for job in sorted(found, key=lambda job: job.start_time or 0)
+    ]
+    if as_json:
+        print(json.dumps(listed, indent=2), file=out)
+        return 0
+    for job in listed:
+        print(f"{job['job']}  {job['status']:<9}  {job['started']}  {job['command']}", file=out)
     if not found:
         print(f"no jobs at {client.get_address()}", file=out)
     return 0

@@ -3,10 +3,12 @@
 Paths are `upath.UPath`: pathlib for a local path, fsspec behind the same methods for a URI.
 """
 
+import errno
 import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,10 @@ from orchestrator.base.errors import InputError, ReadingError
 
 Anywhere = UPath | Path
 """A place on any file system, as `parse_uri` gives it: a `pathlib.Path` when it is local."""
+
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk says that does not take what is written: it is full, or not ours to write to."""
 
 
 def parse_uri(where: str | os.PathLike[str] | Anywhere) -> Anywhere:
@@ -60,6 +66,17 @@ def make_folder(path: Path) -> None:
         ) from None
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Raise `InputError` where no file can be made in a folder, before work is done for it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written to ({reason_of(error)}); choose another --out"
+        ) from None
+
+
 @contextmanager
 def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """Open a file beside `path` and put it there only once it is written whole."""
@@ -74,6 +91,10 @@ def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any
         with beside.open(mode, **options) as file:
             yield file
         beside.replace(path)
+    except OSError as error:
+        if error.errno in REFUSALS and error.filename in (None, str(beside)):
+            error.filename = str(path)  # a full disk names no file, and the other is none of ours
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

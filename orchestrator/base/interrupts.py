@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, and after SIGTERM, which is taken for it; shells' own."""
+
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:

@@ -1,6 +1,8 @@
 """Words for people: times, and the first line of a long reason."""
 
 import math
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def duration(seconds: float) -> str:
@@ -19,3 +21,8 @@ def first_line(reason: str | None, most: int = 160) -> str:
     if not lines:
         return "no reason given"
     return lines[0] if len(lines[0]) <= most else lines[0][: most - 3] + "..."
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a wrong one may have been meant to be."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.7)), None)

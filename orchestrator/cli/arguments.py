@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import parse_uri
-from orchestrator.config.layers import resolve, with_overrides, with_settings
+from orchestrator.config.layers import resolve, value_at, with_overrides, with_settings
 from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
 from orchestrator.run.directory import Run, about_data
@@ -29,17 +29,21 @@ Command = Literal["train", "sweep"]
 FIXED = ("config", "recipe", "epochs", "space", "objective", "sampler", "warm_start")
 """Options that cannot change when a run goes on."""
 FREE = {
-    "train": ("train.checkpoint_seconds", "train.max_failures"),
+    "train": ("workers", "min_workers", "train.checkpoint_seconds", "train.max_failures"),
     "sweep": tuple(
-        f"sweep.{name}" for name in ("epoch_budget", "patience", "max_failed", "confirm_folds")
+        f"sweep.{name}"
+        for name in (
+            *("trials", "hours", "concurrent", "confirm"),
+            *("epoch_budget", "patience", "max_failed", "confirm_folds"),
+        )
     ),
 }
-"""Settings that can, beside options."""
+"""Settings that can."""
 
 
 def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new training."""
-    config = configure(arguments, arguments.recipe or "default")
+    config = configure(arguments, recipe_of(arguments))
     store = open_data(arguments.data)
     check_model(config, store)
     return Run.create(arguments.out, config, about_data(store)), config, store
@@ -47,11 +51,11 @@ def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 
 def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
-    from orchestrator.search.searcher import check_space  # brings Ray, which few commands need
+    from orchestrator.search.space_settings import check_space
     from orchestrator.search.sweep import keep_space
     from search_spaces import get
 
-    config = configure(arguments, "default")
+    config = configure(arguments, recipe_of(arguments))
     check_space(get(config.sweep.space), config)  # one that is wrong must leave no run behind
     store = open_data(arguments.data)
     check_model(config, store)
@@ -63,26 +67,17 @@ def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config, Store]:
     """Open the run of a command that goes on; `InputError` for what cannot change.
 
+    A value that is the run's already changes nothing, as in the last line of a shell's history.
     Nothing is written: another process may be at work on the run.
     """
-    fixed, free = (
-        (FIXED, "--workers")
-        if command == "train"
-        else ((*FIXED, "workers"), "--trials, --hours, --concurrent, --confirm")
-    )
-    changed = [
-        f"--{name.replace('_', '-')}"
-        for name in fixed
-        if getattr(arguments, name, None) not in (None, [])
-    ]
-    keys = [setting.partition("=")[0].strip() for setting in arguments.set]
-    changed += [f"--set {key}" for key in keys if key not in FREE[command]]
-    if changed:
-        raise InputError(
-            f"{changed[0]} cannot change with --resume (only {free} and --set "
-            f"{', '.join(FREE[command])} can); start a new run with another --out"
-        )
     run = Run.open(arguments.out)
+    if changed := _changed(arguments, run, command):
+        options = [f"--{name}" for name, key in SETTINGS.items() if key in FREE[command]]
+        others = [key for key in FREE[command] if key not in SETTINGS.values()]
+        raise InputError(
+            f"{changed} cannot change with --resume (only {', '.join(options)} and --set "
+            f"{', '.join(others)} can); start a new run with another --out"
+        )
     before = read(run)
     if before is not None and RESUMED_AS.get(before.command, before.command) != command:
         raise InputError(
@@ -101,10 +96,54 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
     return run, config, store
 
 
+def _changed(arguments: argparse.Namespace, run: Run, command: Command) -> str | None:
+    """Name an option that would change what cannot change in a run; None: there is none."""
+    config = run.config
+    fixed = FIXED if command == "train" else (*FIXED, "workers")
+    for name in fixed:
+        given = getattr(arguments, name, None)
+        if given not in (None, []) and not _is_so_already(name, given, arguments, run, command):
+            return f"--{name.replace('_', '-')}"
+    for setting in arguments.set:
+        key = setting.partition("=")[0].strip()
+        if key not in FREE[command] and with_settings(config, [setting]) != config:
+            return f"--set {key}"
+    return None
+
+
+def _is_so_already(
+    name: str, given: Any, arguments: argparse.Namespace, run: Run, command: Command
+) -> bool:
+    """Tell whether an option says what the run has been begun with."""
+    config = run.config
+    if name == "recipe":
+        return bool(given == config.recipe)
+    if name == "warm_start":
+        from orchestrator.search.warm_start import warm_started
+
+        return [str(parse_uri(one)) for one in given] == warm_started(run)
+    try:
+        if name == "config":
+            free = {key: value_at(config, key) for key in FREE[command]}
+            asked = configure(arguments, recipe_of(arguments))
+            return with_overrides(asked, free) == config
+        overrides = {SETTINGS[name]: given}
+        if name == "workers":
+            overrides["min_workers"] = arguments.min_workers
+        return with_overrides(config, overrides) == config
+    except InputError:
+        return False
+
+
 def configure(arguments: argparse.Namespace, recipe: str) -> Config:
     """Build the configuration from a recipe, the file, the settings and the options."""
     file = parse_uri(arguments.config) if arguments.config else None
     return resolve(recipe, file, arguments.set, settings(arguments))
+
+
+def recipe_of(arguments: argparse.Namespace) -> str:
+    """Return the recipe that a command line begins from."""
+    return getattr(arguments, "recipe", None) or "default"
 
 
 def check_model(config: Config, store: Store) -> None:

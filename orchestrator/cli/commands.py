@@ -1,6 +1,7 @@
 """What each command does, from its parsed arguments to its exit code."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -8,10 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import make_folder, parse_uri, read_json, refuse_existing
+from orchestrator.base.files import (
+    make_folder,
+    parse_uri,
+    read_json,
+    refuse_existing,
+    refuse_unwritable,
+)
+from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import fractions, open_data
-from orchestrator.cli.parser import parse
-from orchestrator.cli.runs import DONE, FAILED, finish, in_ray, sweep, train
+from orchestrator.cli.parser import build, parse
+from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
 from orchestrator.data.splits import describe_counts
 from orchestrator.data.store.store import DROPPED
 from orchestrator.run.directory import Run
@@ -26,25 +34,29 @@ def prepare(arguments: argparse.Namespace) -> int:
         store = _prepare(arguments)
     except KeyboardInterrupt:
         print("fairfront: interrupted; the same command goes on where it was", file=sys.stderr)
-        return FAILED
+        return INTERRUPTED
     print(_describe(store))
     return DONE
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Write a run's tables, plot and report anew."""
-    return finish(Run.open(arguments.target))
+    return finish(Run.open(arguments.target), as_json=arguments.json)
 
 
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
+    run, out = Run.open(arguments.target), parse_uri(arguments.out)
+    refuse_existing(out, "a file")
+    if isinstance(out, Path):
+        make_folder(out.parent)
+        refuse_unwritable(out.parent)
+    # Which bring Ray and torch.
     from orchestrator.distributed.predict import find_images, refuse_unread, write_predictions
     from orchestrator.distributed.predict import predict as predict_images
     from orchestrator.judging.judge import evaluate_trial
     from orchestrator.judging.thresholds import FIXED
 
-    run, out = Run.open(arguments.target), parse_uri(arguments.out)
-    refuse_existing(out, "a file")
     trial_id = arguments.trial
     if trial_id == "best":
         best = read_json(run.path / "summary.json")["best"]
@@ -59,9 +71,7 @@ def predict(arguments: argparse.Namespace) -> int:
         evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
         threshold = evaluated.judged["shared"].thresholds.women
     images = find_images(arguments.images)
-    if isinstance(out, Path):
-        make_folder(out.parent)
-    with in_ray():
+    with in_ray(quiet=arguments.quiet):
         predicted = predict_images(
             run.trial(trial_id).path / "model.safetensors", images, threshold
         )
@@ -76,10 +86,14 @@ def predict(arguments: argparse.Namespace) -> int:
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Show what is in a data set."""
+    from orchestrator.data.inspect.inspection import figures
     from orchestrator.data.inspect.inspection import inspect as inspect_store
 
-    sheet = parse_uri(arguments.sheet) if arguments.sheet else None
-    inspect_store(open_data(arguments.target), sys.stdout, sheet)
+    store = open_data(arguments.target)
+    if arguments.json:
+        print(json.dumps(figures(store), indent=2))
+        return DONE
+    inspect_store(store, sys.stdout, parse_uri(arguments.sheet) if arguments.sheet else None)
     return DONE
 
 
@@ -88,17 +102,44 @@ def search_spaces(arguments: argparse.Namespace) -> int:
     from orchestrator.cli.search_spaces import list_spaces, show_space
 
     if arguments.shown is None:
-        list_spaces(sys.stdout)
+        list_spaces(sys.stdout, as_json=arguments.json)
     else:
-        show_space(arguments.shown, sys.stdout)
+        show_space(arguments.shown, sys.stdout, as_json=arguments.json)
+    return DONE
+
+
+def config(arguments: argparse.Namespace) -> int:
+    """Show a configuration, or list the recipes."""
+    from orchestrator.cli.configuration import list_recipes, show
+
+    if arguments.action == "recipes":
+        list_recipes(sys.stdout)
+    else:
+        show(arguments, sys.stdout)
+    return DONE
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Print what a shell completes words with."""
+    import shtab
+
+    print(shtab.complete(build()[0], shell=arguments.shell))
+    return DONE
+
+
+def show_help(_arguments: argparse.Namespace) -> int:
+    """Say which commands there are."""
+    build()[0].print_help()
     return DONE
 
 
 def watch(arguments: argparse.Namespace) -> int:
     """Show the progress of a run, perhaps another process's."""
     from orchestrator.cli.display import watch as watch_run
+    from orchestrator.cli.glance import glance
 
-    return watch_run(Run.open(arguments.target), sys.stdout)
+    show = glance if arguments.once else watch_run
+    return show(Run.open(arguments.target), sys.stdout)
 
 
 def dashboard(arguments: argparse.Namespace) -> int:
@@ -125,7 +166,7 @@ def list_jobs(arguments: argparse.Namespace) -> int:
     """List the jobs of a Ray cluster."""
     from cluster import jobs
 
-    return jobs.jobs(arguments.address, sys.stdout)
+    return jobs.jobs(arguments.address, sys.stdout, as_json=arguments.json)
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -157,7 +198,7 @@ def demo(arguments: argparse.Namespace) -> int:
         ],
     ):
         print("$ fairfront " + " ".join(words), flush=True)
-        step = parse(words)
+        step = parse([*words, *["--quiet"] * arguments.quiet])
         code = COMMANDS[step.command_name](step)
         if code != DONE:
             return code
@@ -165,11 +206,11 @@ def demo(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def doctor(_arguments: argparse.Namespace) -> int:
+def doctor(arguments: argparse.Namespace) -> int:
     """Check this machine."""
     from orchestrator.cli.doctor import doctor as examine
 
-    return examine(sys.stdout)
+    return examine(sys.stdout, as_json=arguments.json)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -177,6 +218,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "sweep": sweep,
     "search_spaces": search_spaces,
+    "config": config,
     "report": report,
     "predict": predict,
     "inspect": inspect,
@@ -188,6 +230,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "stop": stop,
     "demo": demo,
     "doctor": doctor,
+    "completion": completion,
+    "help": show_help,
 }
 
 
@@ -216,7 +260,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
     )
     for note in source.notes:
         print(note, flush=True)
-    with in_ray() as screen, screen.count_rows("preparing") as show:
+    with in_ray(quiet=arguments.quiet) as screen, screen.count_rows("preparing") as show:
         return prepare_store(source, arguments.out, options, show)
 
 
@@ -227,4 +271,5 @@ def _describe(store: "Store") -> str:
     lines += [f"  {split:5} {describe_counts(meta.strata(split))}" for split in meta.counts]
     if meta.dropped:
         lines.append(f"  {meta.dropped:,} dropped, listed in {store.path / DROPPED}")
+    lines += meta.empty_strata()
     return "\n".join(lines)

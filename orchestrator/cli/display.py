@@ -197,7 +197,7 @@ def watch(run: Run, stream: TextIO, poll: float = 1.0) -> int:
                 if progress.state != "running":
                     break
                 if silent > STALE:
-                    lines.say(_died(run, progress, silent))
+                    lines.say(died(run, progress, silent))
                     return 1
             time.sleep(poll)
         if progress.state != "finished":
@@ -206,7 +206,8 @@ def watch(run: Run, stream: TextIO, poll: float = 1.0) -> int:
     return 0
 
 
-def _died(run: Run, progress: Progress, silent: float) -> str:
+def died(run: Run, progress: Progress, silent: float) -> str:
+    """Say that a run has given no sign of life for so many seconds."""
     return (
         f"{run.path}: no sign of life for {duration(silent)}; the run seems to have stopped. "
         + how_to_resume(run, progress.command)

@@ -1,13 +1,13 @@
 """Checks this machine for what the commands need, a line a check."""
 
+import json
 import os
 import platform
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, TextIO
@@ -28,7 +28,6 @@ FULL_DISK_SHARE = 0.95
 """Ray stops making objects on a file system that is fuller."""
 ROOM = 10 * GIB
 """Bytes of free disk to work in: the 192,576 faces of the full data set are 3.7 GB prepared."""
-CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,17 @@ class Check:
     text: str
 
 
-def doctor(out: TextIO) -> int:
+def doctor(out: TextIO, *, as_json: bool = False) -> int:
     """Print what this machine has and lacks; return 0 when nothing is fatal, else 1."""
-    states = []
+    checks = []
     for check in CHECKS:
         for found in check():
-            states.append(found.state)
-            print(f"{found.state:<5}{found.text}", file=out)
-    return 1 if "fail" in states else 0
+            checks.append(asdict(found))
+            if not as_json:
+                print(f"{found.state:<5}{found.text}", file=out, flush=True)
+    if as_json:
+        print(json.dumps(checks, indent=2), file=out)
+    return 1 if any(check["state"] == "fail" for check in checks) else 0
 
 
 def check_packages() -> Iterator[Check]:
@@ -119,9 +121,10 @@ def check_disk() -> Iterator[Check]:
             yield Check("ok", text)
 
 
-def check_cluster() -> Iterator[Check]:
-    """See whether the cluster that the environment names answers, and which token it would get."""
+def check_ray() -> Iterator[Check]:
+    """Make the checks that the commands make before Ray starts, or a cluster is joined."""
     from cluster.client import connect, find_token
+    from orchestrator.distributed.before_ray import check_address
 
     mode, address = os.environ.get("RAY_AUTH_MODE", "unset"), os.environ.get("RAY_ADDRESS", "")
     try:
@@ -133,15 +136,25 @@ def check_cluster() -> Iterator[Check]:
             yield Check(
                 "warn", f"RAY_ADDRESS {address} answers, but only submit can use it; {mend}"
             )
-            return
-        if ":" in address:
-            host, _, port = address.removeprefix("ray://").rpartition(":")
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        yield Check("ok", f"RAY_ADDRESS {address or 'unset: the commands start Ray here'}")
+        elif address:
+            check_address(address)
+            yield Check("ok", f"RAY_ADDRESS {address} answers")
+        else:
+            yield Check("ok", "RAY_ADDRESS unset: the commands start Ray here")
+            yield _ray_folder()
     except InputError as error:
         yield Check("fail", str(error))
-    except (OSError, ValueError) as error:
-        yield Check("fail", f"RAY_ADDRESS {address}: no cluster answers ({error}); unset it")
+
+
+def _ray_folder() -> Check:
+    """Look where Ray can have its sockets and logs."""
+    from orchestrator.distributed.before_ray import temporary_parent, usual_parent, why_unusable
+
+    usual, chosen = usual_parent(), temporary_parent()
+    if usual == chosen:
+        return Check("ok", f"Ray's folder {usual / 'ray'}")
+    why = why_unusable(usual / "ray")
+    return Check("warn", f"Ray's folder {usual / 'ray'}: {why}; {chosen / 'ray'} is used instead")
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
@@ -149,5 +162,5 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     check_device,
     check_memory,
     check_disk,
-    check_cluster,
+    check_ray,
 )

@@ -1,67 +1,69 @@
-"""Every command and its options; a wrong word raises `InputError`."""
+"""The commands of the main job and their options; a wrong word raises `InputError`."""
 
 import argparse
-import re
+import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from orchestrator import __version__
-from orchestrator.base.errors import InputError
+from orchestrator.cli.argparsing import Parser, Workers
+from orchestrator.cli.other_options import (
+    add_completion,
+    add_config,
+    add_demo,
+    add_doctor,
+    add_job_commands,
+    add_json,
+    add_settings,
+    add_shared,
+    add_submit,
+)
 
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
-
-
-class _Workers(argparse.Action):
-    """Reads ``N`` or ``MIN-MAX`` into `workers` and `min_workers`."""
-
-    def __call__(self, _parser: Any, namespace: Any, words: Any, _option: Any = None) -> None:
-        numbers = re.fullmatch(r"(?:(\d+)-)?(-?\d+)", words)
-        if numbers is None:
-            raise argparse.ArgumentError(self, f"{words}: give a number, or a range as 2-4")
-        namespace.workers = int(numbers[2])
-        namespace.min_workers = int(numbers[1]) if numbers[1] else None
-        if (namespace.min_workers or 0) > namespace.workers:
-            raise argparse.ArgumentError(self, f"{words}: give the smaller number first")
+SPELLINGS = {"search_spaces": "search-spaces"}
+"""Commands that were spelled otherwise."""
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse a command line; wrong words raise `InputError`."""
-    return _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    words[:1] = [SPELLINGS.get(word, word) for word in words[:1]]
+    parser, commands = build()
+    if words and words[0] in commands and words[0] != "submit":  # which takes another's
+        commands[words[0]].check_options(words[1:])
+    return parser.parse_args(words)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def build() -> tuple[Parser, dict[str, Parser]]:
+    """Make the parser, and those of the commands by name."""
+    parser = Parser(
         prog="fairfront",
         description="Find the fairness-accuracy front of face-attribute classifiers.",
-        epilog="`fairfront COMMAND --help` explains a command.",
+        epilog="`fairfront COMMAND --help` explains a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"fairfront {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    parser.set_defaults(command_name="help")
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
     for add in (
         _add_prepare,
         _add_inspect,
         _add_train,
         _add_sweep,
         _add_search_spaces,
+        add_config,
         _add_report,
         _add_predict,
         _add_watch,
         _add_dashboard,
-        _add_submit,
-        _add_job_commands,
-        _add_demo,
-        _add_doctor,
+        add_submit,
+        add_job_commands,
+        add_demo,
+        add_doctor,
+        add_completion,
     ):
         add(commands)
-    return parser
+    named: dict[str, Parser] = dict(commands.choices)
+    add_shared(named)
+    return parser, named
 
 
 def _add_prepare(commands: Any) -> None:
@@ -122,18 +124,10 @@ def _add_inspect(commands: Any) -> None:
 def _add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help="a data set made by prepare")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run directory to make")
-    parser.add_argument("--config", metavar="FILE.yaml", help="a configuration file")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings over the recipe and the file, for example loss.gamma=2",
-    )
+    add_settings(parser)
     parser.add_argument(
         "--workers",
-        action=_Workers,
+        action=Workers,
         metavar="N|MIN-MAX",
         help="training processes a trial (1); with a range, as many of them as there are devices",
     )
@@ -192,11 +186,12 @@ def _add_sweep(commands: Any) -> None:
 
 
 def _add_search_spaces(commands: Any) -> None:
-    parser = commands.add_parser("search_spaces", help="list what a sweep can vary, or show it")
+    parser = commands.add_parser("search-spaces", help="list what a sweep can vary, or show it")
     parser.set_defaults(command_name="search_spaces", shown=None)
-    actions = parser.add_subparsers(metavar="ACTION", parser_class=_Parser)
-    actions.add_parser("list", help="the search spaces by name (the same as no ACTION)")
+    actions = parser.add_subparsers(metavar="ACTION", parser_class=Parser)
+    add_json(actions.add_parser("list", help="the search spaces by name (the same as no ACTION)"))
     show = actions.add_parser("show", help="the ranges of one")
+    add_json(show)
     show.add_argument("shown", metavar="NAME|FILE.py", help="a search space by name, or your own")
 
 
@@ -225,6 +220,7 @@ def _add_predict(commands: Any) -> None:
 def _add_watch(commands: Any) -> None:
     parser = commands.add_parser("watch", help="show the progress of a run")
     parser.add_argument("target", metavar="RUN")
+    parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
     parser.set_defaults(command_name="watch")
 
 
@@ -233,48 +229,3 @@ def _add_dashboard(commands: Any) -> None:
     parser.add_argument("target", metavar="RUN")
     parser.add_argument("--port", type=int, help="of Optuna Dashboard; TensorBoard takes the next")
     parser.set_defaults(command_name="dashboard")
-
-
-def _add_submit(commands: Any) -> None:
-    parser = commands.add_parser("submit", help="run a command on a Ray cluster")
-    parser.add_argument("--wait", action="store_true", help="follow the log to the job's end")
-    _add_address(parser)
-    parser.add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help="for example -- sweep …"
-    )
-    parser.set_defaults(command_name="submit")
-
-
-def _add_address(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--address", metavar="URL", help="the cluster's dashboard (http://127.0.0.1:8265)"
-    )
-
-
-def _add_job_commands(commands: Any) -> None:
-    for name, explained in (
-        ("jobs", "list the cluster's jobs"),
-        ("logs", "print a job's log"),
-        ("stop", "stop a job"),
-    ):
-        parser = commands.add_parser(name, help=explained)
-        if name != "jobs":
-            parser.add_argument("job", metavar="JOB")
-        if name == "logs":
-            parser.add_argument("--follow", action="store_true", help="until the job ends")
-        _add_address(parser)
-        parser.set_defaults(command_name=name)
-
-
-def _add_demo(commands: Any) -> None:
-    parser = commands.add_parser("demo", help="the main job on synthetic faces, in minutes")
-    parser.add_argument("--out", default="demo", metavar="DIR", help="a folder to make (demo)")
-    parser.add_argument("--faces", type=int, default=4000)
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.set_defaults(command_name="demo")
-
-
-def _add_doctor(commands: Any) -> None:
-    parser = commands.add_parser("doctor", help="check this machine")
-    parser.set_defaults(command_name="doctor")

@@ -1,6 +1,7 @@
 """The commands that make a run, `train` and `sweep`: begun, gone on with, and ended."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import remove_tree
-from orchestrator.base.interrupts import sigterm_interrupts
+from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
 from orchestrator.base.locks import held
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
 from orchestrator.data.balance import describe_draw
@@ -43,12 +44,13 @@ def train(arguments: argparse.Namespace) -> int:
             return finish(run)
         run.record(config, about_data(store))
         try:
-            with _unless_refused(run), in_ray(run, config.workers) as screen:
+            refused = _unless_refused(run, new=not arguments.resume)
+            with refused, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config)
                 _train(run, Assignment(run.trial(config.recipe), config, {}), store, screen)
         except KeyboardInterrupt:
             print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
-            return FAILED
+            return INTERRUPTED
         except TrainingError as error:
             print(f"fairfront: {error}", file=sys.stderr)
             return FAILED
@@ -67,7 +69,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         run.record(config, about_data(store))
         with _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
-            with begun, in_ray(run, config.workers) as screen:
+            with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config)
                 outcome = begun.go_on(screen)
         code = finish(run) if outcome.done or run.complete() else FAILED
@@ -75,16 +77,19 @@ def sweep(arguments: argparse.Namespace) -> int:
         print(f"fairfront: {outcome.why}", file=sys.stderr)
     if not outcome.done:
         print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
-    return code if outcome.done else FAILED
+    return code if outcome.done else INTERRUPTED
 
 
-def finish(run: Run) -> int:
-    """Write the report, print its short table, and say where it lies."""
+def finish(run: Run, *, as_json: bool = False) -> int:
+    """Write the report, print its short table, or its summary as JSON, and say where it lies."""
     from orchestrator.report.report import write_report
 
     summary = write_report(run)
-    print_summary(summary, sys.stdout)
-    print(f"Report: {run.path / 'report.html'}")
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        print_summary(summary, sys.stdout)
+        print(f"Report: {run.path / 'report.html'}")
     if summary["best"] is None:
         print(f"fairfront: no trial finished; {run.path / 'trials.csv'} says why", file=sys.stderr)
         return FAILED
@@ -92,24 +97,29 @@ def finish(run: Run) -> int:
 
 
 @contextmanager
-def in_ray(run: Run | None = None, workers: int = 1) -> Iterator["Terminal"]:
-    """Start Ray, or join the cluster, with its output in log files; gives the terminal."""
-    from orchestrator.cli.display import Terminal
-    from orchestrator.distributed.ray_session import quiet, session
+def in_ray(
+    run: Run | None = None, workers: int = 1, *, quiet: bool = False
+) -> Iterator["Terminal"]:
+    """Start Ray, or join the cluster, with its output in log files.
 
-    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
-        raise InputError(
-            "RAY_ADDRESS is a dashboard's: use it as `fairfront submit --address URL -- COMMAND`, "
-            "or unset it to run on this machine"
-        )
+    Gives the terminal; with `quiet` one that shows nothing.
+    """
+    from orchestrator.cli.display import Terminal
+    from orchestrator.distributed import ray_session
+
     with sigterm_interrupts(), ExitStack() as stack:
         if run:
             logs = run.logs_path
         else:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfront-")))
         # Ray Train asks the dashboard's process what became of its workers.
-        with quiet(logs / "ray.log") as terminal, session(log_dir=logs, dashboard=workers > 1):
-            yield Terminal(terminal)
+        started = ray_session.session(log_dir=logs, dashboard=workers > 1)
+        with ray_session.quiet(logs / "ray.log") as terminal, started:
+            shown = stack.enter_context(Path(os.devnull).open("w")) if quiet else terminal
+            screen = Terminal(shown)
+            if os.environ.get("RAY_ADDRESS"):
+                ray_session.wait_for_cpu(screen.say)
+            yield screen
 
 
 def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal") -> None:
@@ -124,6 +134,8 @@ def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal
     config = assignment.config
     shared = share_data(store, config, screen)
     screen.say(describe_draw(config.balance, shared.counts))
+    for word in store.meta.empty_strata():
+        screen.say(word)
     (assignment.trial.path / "result.json").unlink(missing_ok=True)  # of a failure before
     begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
     with screen.show(run, begun) as display:
@@ -152,7 +164,7 @@ def _claimed(run: Run, *, jointly: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _unless_refused(run: Run, *, new: bool = True) -> Iterator[None]:
+def _unless_refused(run: Run, *, new: bool) -> Iterator[None]:
     """Leave no new run behind that was refused before it had a trial."""
     try:
         yield

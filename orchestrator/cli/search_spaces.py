@@ -1,22 +1,31 @@
-"""`fairfront search_spaces`: which there are, and what one varies."""
+"""`fairfront search-spaces`: which there are, and what one varies."""
 
-from typing import TextIO
+import json
+from typing import Any, TextIO
 
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
 )
 
 from orchestrator.base.console import new_table, open_console
 from orchestrator.config.settings import SweepConfig
-from search_spaces import SPACES, get
-from search_spaces.ranges import Parameter, count, read
+from search_spaces import SPACES, Space, get
+from search_spaces.ranges import Parameter, Ranges, count, read
 
 
-def list_spaces(out: TextIO) -> None:
+def list_spaces(out: TextIO, *, as_json: bool = False) -> None:
     """List the search spaces by name."""
+    if as_json:
+        spaces = [
+            {"name": name, "parameters": count(name, space), "doc": space.doc}
+            for name, space in SPACES.items()
+        ]
+        print(json.dumps(spaces, indent=2), file=out)
+        return
     table = new_table("space", "parameters", "what it varies")
     table.columns[1].justify = "right"
     for name, space in SPACES.items():
@@ -25,12 +34,12 @@ def list_spaces(out: TextIO) -> None:
     console.print(table)
     console.print(
         f"\nsweep --space NAME searches one ({SweepConfig().space} if none is named); "
-        "search_spaces show NAME lists its ranges.",
+        "search-spaces show NAME lists its ranges.",
         soft_wrap=True,
     )
 
 
-def show_space(name: str, out: TextIO) -> None:
+def show_space(name: str, out: TextIO, *, as_json: bool = False) -> None:
     """Show what a search space varies.
 
     Parameters
@@ -39,6 +48,8 @@ def show_space(name: str, out: TextIO) -> None:
         One of `SPACES`, or a Python file.
     out
         A terminal, or any other text stream.
+    as_json
+        For programs.
 
     Raises
     ------
@@ -47,6 +58,9 @@ def show_space(name: str, out: TextIO) -> None:
     """
     space = get(name)
     ranges = read(name, space)
+    if as_json:
+        print(json.dumps(_as_json(name, space, ranges), indent=2), file=out)
+        return
     conditional = any(parameter.condition for parameter in ranges.parameters)
     table = new_table("parameter", "values", "scale", "sets", *["only if"] * conditional)
     for parameter in ranges.parameters:
@@ -60,6 +74,24 @@ def show_space(name: str, out: TextIO) -> None:
         console.print(f"\nIn all trials: {settings}", soft_wrap=True)
     if space.points:
         console.print(f"\nBaselines that lie in it: {', '.join(space.points)}", soft_wrap=True)
+
+
+def _as_json(name: str, space: Space, ranges: Ranges) -> dict[str, Any]:
+    return {
+        "name": name,
+        "doc": space.doc,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "distribution": json.loads(distribution_to_json(parameter.distribution)),
+                "sets": list(parameter.keys),
+                "only_if": parameter.condition or None,
+            }
+            for parameter in ranges.parameters
+        ],
+        "fixed": dict(ranges.fixed),
+        "points": space.points,
+    }
 
 
 def _cells(parameter: Parameter) -> tuple[str, str, str, str, str]:

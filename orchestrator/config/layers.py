@@ -3,17 +3,25 @@
 They are a recipe, a YAML file, and ``--set key=value``.
 """
 
+import codecs
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, reason_of
+from orchestrator.base.words import closest
 from orchestrator.config.recipes import RECIPES
 from orchestrator.config.settings import Config, DataConfig
+
+TRUTHS = dict.fromkeys(("yes", "y", "on"), "true") | dict.fromkeys(("no", "n", "off"), "false")
+"""Words that were truth values in YAML 1.1, and are words in 1.2."""
 
 
 def resolve(
@@ -47,6 +55,14 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     values = config.model_dump()
     _apply(values, overrides, source="overrides")
     return validated(values, source="overrides")
+
+
+def value_at(config: Config, key: str) -> Any:
+    """Return what a configuration has at a dotted key."""
+    found: Any = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def with_recipe(config: Config, recipe: str) -> Config:
@@ -96,19 +112,48 @@ def _yaml() -> YAML:
 def read_yaml(file: Anywhere) -> dict[str, Any]:
     """Read a YAML file with keys; `InputError` for what is none."""
     try:
-        loaded = _yaml().load(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{file}: no such configuration file") from None
     except OSError as error:
         raise InputError(f"{file}: no configuration file ({reason_of(error)})") from None
-    except (YAMLError, ValueError) as error:  # not UTF-8, or a date that is none
-        raise InputError(f"{file}: not valid YAML: {one_line(error)}") from None
+    try:
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        loaded = _yaml().load(content.decode("utf-16" if wide else "utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{file}: line {line} is no UTF-8; save the file as that") from None
+    except (YAMLError, ValueError) as error:  # or a date that is none
+        raise InputError(f"{file}: not valid YAML: {_fault_of(error)}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         found = type(loaded).__name__
         raise InputError(f"{file}: expected keys and values at the top, found a {found}")
     return loaded
+
+
+def _fault_of(error: Exception) -> str:
+    """Say in a few words, with the line, what is wrong with YAML."""
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, ReaderError):
+        return "a character that cannot be in a text"
+    if mark is None:
+        return one_line(error)
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
+    if isinstance(error, DuplicateKeyError):
+        problem = problem.partition(" with value")[0].replace("found duplicate key", "a second key")
+    if "'\\t'" in problem:
+        problem = "a tab, where YAML takes spaces alone"
+    return f"line {mark.line + 1}: {problem}"
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Write values as YAML that `read_yaml` reads."""
+    stream, yaml = StringIO(), _yaml()
+    yaml.default_flow_style = False
+    yaml.dump(dict(values), stream)
+    return stream.getvalue()
 
 
 def _parse_setting(setting: str) -> tuple[str, Any]:
@@ -141,12 +186,27 @@ def _apply(values: dict[str, Any], flat: Mapping[str, Any], source: str) -> None
         for parent in parents:
             part = part.get(parent) if isinstance(part, dict) else None
         if not isinstance(part, dict) or last not in part:
-            known = ", ".join(sorted(part if isinstance(part, dict) else values))
-            raise InputError(f"{source}: unknown key {key}; known: {known}")
+            raise InputError(f"{source}: unknown key {key}; {_mend(key, part, values)}")
         if isinstance(part[last], dict):
             keys = ", ".join(part[last])
             raise InputError(f"{source}: {key} is a group of keys; set one of {keys}")
         part[last] = value
+
+
+def _mend(key: str, part: Any, values: Mapping[str, Any]) -> str:
+    """Say what an unknown key may have been meant to be."""
+    group, _, last = key.rpartition(".")
+    if group and isinstance(part, dict):
+        known = {name: f"{group}.{name}" for name in part}
+    else:  # a group that is none, or a setting without its group
+        known = {name: name for name in _flatten(values)} | {name: name for name in values}
+        last = key
+        alone = [name for name in known if name.rpartition(".")[2] == key]
+        if len(alone) == 1:
+            return f"did you mean {alone[0]}?"
+    listed = ", ".join(sorted(part if isinstance(part, dict) else values))
+    meant = closest(last, known)
+    return f"did you mean {known[meant]}?" if meant else f"known: {listed}"
 
 
 def validated(values: Mapping[str, Any], source: str) -> Config:
@@ -164,4 +224,6 @@ def first_fault(error: ValidationError) -> str:
     if not isinstance(given, Mapping):  # else several of its keys are at fault together
         key += f"={given!r}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "bool_type" and (meant := TRUTHS.get(str(given).lower())):
+        message = f"write {meant}"
     return ": ".join(filter(None, (key, message[0].lower() + message[1:])))

@@ -5,7 +5,7 @@ of a random generator, that is the same in every version of NumPy and whatever t
 rows, and leaving a face out does not change the order of the others.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from hashlib import blake2b
 from typing import Any, Literal
@@ -264,3 +264,31 @@ def describe_counts(counts: Counts) -> str:
         f"{name} {counts[code, 0]:,} of class 0, {counts[code, 1]:,} of class 1"
         for name, code in GENDERS.items()
     )
+
+
+def describe_empty(counts: Mapping[str, Counts]) -> list[str]:
+    """Say which strata of which splits have no face, and what that makes of the figures.
+
+    Parameters
+    ----------
+    counts
+        The faces by split, and then by (gender, label).
+    """
+    words = []
+    for name, code in GENDERS.items():
+        for label in (0, 1):
+            empty = [split for split in counts if not counts[split].get((code, label))]
+            if not empty:
+                continue
+            meaning = []
+            if "train" in empty:
+                meaning.append("networks never see one")
+            if judged := [split for split in empty if split != "train"]:
+                meaning.append(
+                    f"on {' and '.join(judged)} class {1 - label} is the right answer for all "
+                    f"{name}, so that acc_{name}, gap and fair say nothing about telling the "
+                    "classes apart, and worst_group leaves them out"
+                )
+            where = " and ".join(filter(None, (", ".join(empty[:-1]), empty[-1])))
+            words.append(f"No {name} of class {label} in {where}: {'; '.join(meaning)}.")
+    return words

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ray.exceptions import OutOfMemoryError, RayError
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import one_line
 from orchestrator.config.settings import Config
 from orchestrator.training.loop import TrainingError
 
@@ -34,3 +35,10 @@ def reason_of_loss(lost: Sequence[RayError], config: Config) -> str:
         f"a worker {what}{again}; lower train.batch_size ({config.train.batch_size}) or choose a "
         f"smaller model ({config.model.name})"
     )
+
+
+def reason_of_failure(error: BaseException) -> str:
+    """Say in a line of what a training failed that is no fault of its own."""
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a full disk, mostly
+        return f"{error.filename}: {error.strerror}; mend that and go on with --resume"
+    return f"{type(error).__name__}: {one_line(error)}"[:MOST_OF_REASON]

@@ -21,10 +21,9 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 from typing_extensions import override
 
-from orchestrator.base.files import one_line
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices
-from orchestrator.distributed.faults import MOST_OF_REASON, OWN_FAULTS, reason_of_loss
+from orchestrator.distributed.faults import OWN_FAULTS, reason_of_failure, reason_of_loss
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.loop import TrainingError
 from orchestrator.training.trial import Assignment, report_row, run_trial
@@ -108,7 +107,7 @@ def _reason(error: Exception, config: Config) -> str:
     if lost := [failure for failure in failures if isinstance(failure, RayError)]:
         return reason_of_loss(lost, config)
     cause = next(iter(failures), getattr(error, "controller_failure", error))
-    return f"{type(cause).__name__}: {one_line(cause)}"[:MOST_OF_REASON]
+    return reason_of_failure(cause)
 
 
 def _scaling(config: Config, nodes: Sequence[devices.Node]) -> ScalingConfig:

@@ -6,9 +6,8 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from orchestrator.base.files import one_line
 from orchestrator.distributed import devices
-from orchestrator.distributed.faults import MOST_OF_REASON, OWN_FAULTS, reason_of_loss
+from orchestrator.distributed.faults import OWN_FAULTS, reason_of_failure, reason_of_loss
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.loop import TrainingError
 from orchestrator.training.trial import Assignment, run_trial
@@ -52,8 +51,7 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
     except RayTaskError as error:
         if isinstance(error.cause, OWN_FAULTS):
             raise error.cause from None
-        reason = f"{type(error.cause).__name__}: {one_line(error.cause)}"
-        raise TrainingError(reason[:MOST_OF_REASON]) from error
+        raise TrainingError(reason_of_failure(error.cause)) from error
     except RayError as error:
         raise TrainingError(reason_of_loss([error], config)) from error
     finally:

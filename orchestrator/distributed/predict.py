@@ -1,6 +1,7 @@
 """Predict with a trained network, streamed through Ray Data."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def find_images(where: str) -> pd.DataFrame:
             raise InputError(f"{where}: no images in this folder ({kinds})")
         prefix = len(path.as_posix()) + 1
         names = [p.as_posix()[prefix:] for p in found]
-        return pd.DataFrame({"filename": names, "path": [str(p) for p in found]})
+        return _listed(names, [str(p) for p in found])
     if not path.is_file():
         raise InputError(f"{where}: no such folder or CSV; give --images a folder or a CSV")
     try:
@@ -63,7 +64,12 @@ def find_images(where: str) -> pd.DataFrame:
         raise InputError(f"{where}: names no image")
     if empty := [number for number, name in enumerate(names, 1) if not name]:
         raise InputError(f"{where}: row {empty[0]} has no filename; give one, or remove the row")
-    return pd.DataFrame({"filename": names, "path": [str(path.parent / n) for n in names]})
+    return _listed(names, [str(path.parent / name) for name in names])
+
+
+def _listed(names: list[str], paths: list[str]) -> pd.DataFrame:
+    # Objects, since a name on a disk need not be UTF-8, which pandas' text is.
+    return pd.DataFrame({"filename": names, "path": paths}, dtype=object)
 
 
 def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
@@ -93,7 +99,9 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     cpus, gpus = max(1, int(cluster.get("CPU", 1))), int(cluster.get("GPU", 0))
     trained = load_model(model)  # one that cannot be read is the user's to mend, not a worker's
     size = CUDA_BATCH if gpus else BATCH
-    rows: ray.data.Dataset = ray.data.from_pandas(images.assign(row=np.arange(len(images))))
+    paths = [os.fsencode(path) for path in images["path"]]
+    table = pd.DataFrame({"row": np.arange(len(images)), "path": paths})
+    rows: ray.data.Dataset = ray.data.from_pandas(table)
     rows = rows.repartition(-(-len(images) // size))
     each: Any = {"batch_size": size, "batch_format": "numpy"}
     if gpus:  # a process of its own has one of them, and the CPUs' processes keep it busy
@@ -115,7 +123,7 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     read = result["reason"] == ""
     return pd.DataFrame(
         {
-            "filename": result["filename"],
+            "filename": images["filename"].reset_index(drop=True),
             "label": np.where(read, label, 0).astype(np.int8),
             "probability": 1 / (1 + np.exp(-result["logit"].astype(np.float64))),
             "reason": result["reason"],
@@ -148,10 +156,12 @@ def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) ->
     read = predicted[predicted["reason"] == ""]
     dropped = predicted[predicted["reason"] != ""]
     columns = ["filename", "label"] + ["probability"] * proba
-    with writing(out, "w", encoding="utf-8", newline="") as file:
+    # A name that is no UTF-8 is written as the bytes that it has on the disk.
+    text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with writing(out, "w", **text) as file:
         read[columns].to_csv(file, index=False, float_format="%.6f")
     if len(dropped):
-        with writing(out.with_suffix(".dropped.csv"), "w", encoding="utf-8", newline="") as file:
+        with writing(out.with_suffix(".dropped.csv"), "w", **text) as file:
             dropped[["filename", "reason"]].to_csv(file, index=False)
     return len(dropped)
 
@@ -164,7 +174,7 @@ class _Decoder:
         self._size = size
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        paths = batch.pop("path").tolist()
+        paths = [os.fsdecode(path) for path in batch.pop("path")]
         images = np.zeros((len(paths), self._size, self._size, 3), np.uint8)
         reasons, failure = [""] * len(paths), ""
         try:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +18,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray.data import DataContext
+
+from orchestrator.distributed.before_ray import check_address, give_token, temporary_parent
 
 ALLOCATOR = {
     # glibc returns blocks of activations to the system after each step, and page faults to get
@@ -58,12 +60,22 @@ def session(
     dashboard
         Start the dashboard with a local cluster. Training on several workers asks it for the
         actors' state.
+
+    Raises
+    ------
+    InputError
+        The running cluster cannot be joined, or there is no folder in which Ray can start.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     local: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": dashboard}
+    if address == "local":
+        os.environ["RAY_TMPDIR"] = str(temporary_parent())
+        give_token()
+    else:
+        check_address(address)
     # Workers as nice as this command: at Ray's 15, any other program leaves them next to nothing.
     os.environ.setdefault("RAY_worker_niceness", "0")
     on_termination = signal.getsignal(signal.SIGTERM)
@@ -85,6 +97,36 @@ def session(
         ray.shutdown()
         if log_dir is not None and address == "local":
             _keep_logs(logs, log_dir)
+
+
+def wait_for_cpu(say: Callable[[str], None], patience: float = 5.0) -> None:
+    """Wait until a cluster that was joined has a CPU free.
+
+    Ray Data waits without a word, and does not let go on Ctrl-C.
+
+    Parameters
+    ----------
+    say
+        Told what is waited for.
+    patience
+        Seconds before it is.
+    """
+    if ray.available_resources().get("CPU", 0) >= 1:
+        return
+    free = ray.remote(_nothing).options(num_cpus=1).remote()
+    try:
+        if not ray.wait([free], timeout=patience)[0]:
+            cpus = int(ray.cluster_resources().get("CPU", 0))
+            state = f"all {cpus} CPUs of the cluster are taken" if cpus else "the cluster has none"
+            say(f"waiting for a free CPU ({state}); Ctrl-C ends the waiting")
+        while not ray.wait([free], timeout=1)[0]:
+            pass
+    finally:
+        ray.cancel(free)
+
+
+def _nothing() -> None:
+    """Do nothing, on a CPU."""
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ def verdict(summary: Summary) -> list[str]:
         sentences.append(_against(best, reference, "reference"))
         if plain:
             sentences[-1] += " " + levelling(reference["change_vs_plain"], plain["test"])
-    return sentences
+    return [*sentences, *summary["notes"]]
 
 
 def _of_recipe(entry: Mapping[str, Any]) -> str:

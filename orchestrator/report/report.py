@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.base.files import write_json, write_text, writing
+from orchestrator.data.splits import GENDERS, describe_empty
 from orchestrator.judging.confirmation import confirm
 from orchestrator.judging.fairness import WOMAN, GroupMetrics, bootstrap_ci95
 from orchestrator.judging.frontier import hypervolume
@@ -93,6 +94,7 @@ def summarise(
     there is none; under ``thresholds`` each has what other thresholds would make of the trial.
     ``pareto_shared`` is the front of trials at their shared thresholds and ``pareto_by_gender``
     that at their pairs; ``confirmed`` is `orchestrator.judging.confirmation.confirm`'s.
+    ``notes`` are sentences on what the figures cannot say.
     ``seconds`` adds up the trials' time in training; ``wall_seconds`` is how long the run took,
     null when it left no ``progress.json``; ``images_per_second`` is the median over complete
     trials, null without one.
@@ -112,6 +114,7 @@ def summarise(
 
     progress = read(run)
     speeds = [one.result.images_per_second for one in evaluated]
+    rows = _row_counts(evaluated[0]) if evaluated else None
     return {
         "best": entry(best),
         "baselines": {recipe: entry(one) for recipe, one in baselines.items()},
@@ -127,7 +130,8 @@ def summarise(
             "gap": REFERENCE_POINT[1],
         },
         "trials": _states(run, results),
-        "rows": _row_counts(evaluated[0]) if evaluated else None,
+        "rows": rows,
+        "notes": _empty_strata(run, rows or {}),
         "seconds": sum(result.seconds for result in results),
         "wall_seconds": progress.seconds() if progress else None,
         "images_per_second": float(np.median(speeds)) if speeds else None,
@@ -207,6 +211,22 @@ def _row_counts(one: Evaluated) -> dict[str, dict[str, list[int]]]:
         }
         for split, rows in one.rows.items()
     }
+
+
+def _empty_strata(run: Run, rows: Mapping[str, Mapping[str, Sequence[int]]]) -> list[str]:
+    """Say which strata are empty, also of train where the run recorded its faces."""
+    train = run.data.get("counts", {}).get("train")
+    known = {"train": {who: (n["0"], n["1"]) for who, n in train.items()}} if train else {}
+    return describe_empty(
+        {
+            split: {
+                (GENDERS[who], label): n
+                for who, by_class in by_gender.items()
+                for label, n in enumerate(by_class)
+            }
+            for split, by_gender in {**known, **rows}.items()
+        }
+    )
 
 
 def trial_table(

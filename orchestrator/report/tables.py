@@ -35,7 +35,7 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
     for name, entry in rows:
         table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
     console.print(table)
-    for line in _settings(summary["best"]):
+    for line in (*summary["notes"], *_settings(summary["best"])):
         console.print(line, soft_wrap=True)
 
 

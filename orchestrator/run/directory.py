@@ -5,6 +5,7 @@
     RUN/config.yaml              the resolved configuration, versions, commit, data fingerprint
     RUN/progress.json            what the progress display shows, for `watch`
     RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
+    RUN/space.py warm_start.json what a sweep varies, if not a space of ours; what it began with
     RUN/logs/                    Ray's own output
     RUN/trials/<id>/params.json  metrics.csv (a row an epoch)  model.safetensors
                     predictions.parquet (filename, split, gender, label 0/1, logit; val and test)
@@ -19,7 +20,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
-from ruamel.yaml import YAML
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
@@ -47,6 +46,7 @@ from orchestrator.config.layers import (
     configuration_in,
     first_fault,
     read_yaml,
+    to_yaml,
     validated,
 )
 from orchestrator.config.settings import Config, DataConfig
@@ -240,11 +240,7 @@ class Run:
         values = config.model_dump()
         data = {**values["data"], **data}
         recorded = {**values, "data": data, "format": FORMAT, "versions": versions()}
-        stream = StringIO()
-        yaml = YAML(typ="safe", pure=True)
-        yaml.default_flow_style = False
-        yaml.dump(recorded, stream)
-        write_text(self.path / "config.yaml", stream.getvalue())
+        write_text(self.path / "config.yaml", to_yaml(recorded))
 
     @classmethod
     def open(cls, where: str) -> "Run":

@@ -36,6 +36,8 @@ class Score(Strict):
 
 FINISHING = 0.2
 """The last evaluation of a trial and its files, in epochs."""
+KNOWN_ENOUGH = 4
+"""Searched trials that have ended before an estimate counts on what halving stops."""
 
 
 class RunningTrial(Strict):
@@ -97,6 +99,9 @@ class Progress(Strict):
     """What all sessions of a search may take together; None: as long as its trials do."""
     epochs_limit: int | None = None
     """Epochs after which a search begins no more trials; None: it has its number of trials."""
+    halved_epochs: float | None = None
+    """What a trial of a search takes on average where halving stops as many as it may; None: it
+    stops none."""
     ended: tuple[EndedTrial, ...] = ()
     """In the order of ending."""
     running: tuple[RunningTrial, ...] = ()
@@ -141,9 +146,7 @@ class Progress(Strict):
             return 1.0
         counts = [trial.epochs for trial in self.ended]
         done = sum(counts) + sum(trial.epoch for trial in self.running)
-        # Trials stop early, so those to come are expected to take the mean of those that ended;
-        # one imagined trial of full length steadies the mean while few have ended.
-        expected = (self.epochs + sum(counts)) / (1 + len(counts))
+        expected = self._expected_epochs()
         waiting = max(0, self.trials_total - len(self.ended) - len(self.running))
         to_come = waiting * expected
         left = sum(
@@ -154,15 +157,32 @@ class Progress(Strict):
             to_come = min(to_come, max(0.0, self.epochs_limit - done - left))
         return done / (done + left + to_come) if done else 0.0
 
+    @property
+    def _searched(self) -> list[int]:
+        """The epochs of the trials that are no baselines, which halving never stops."""
+        return [trial.epochs for trial in self.ended if trial.recipe not in BASELINES]
+
+    def _expected_epochs(self) -> float:
+        """Guess what a trial to come takes: the mean of those that ended, which stop early, too.
+
+        One imagined trial steadies the mean while few have ended.
+        """
+        if self.halved_epochs is None:
+            counts = [trial.epochs for trial in self.ended]
+            return (self.epochs + sum(counts)) / (1 + len(counts))
+        return (self.halved_epochs + sum(self._searched)) / (1 + len(self._searched))
+
     def seconds_left(self, now: float) -> float | None:
         """Estimate the time left from this session's epochs, or from the limit, which is known.
 
-        None before the first epoch of a run without a limit.
+        None before the first epoch of a run without a limit, and while it is not known yet how many
+        trials halving stops: then hours are announced of which minutes come true.
         """
         share = self.share_done()
         done = share - self.share_before
         left = []
-        if done > 0:
+        guessed = self.halved_epochs is not None and len(self._searched) < KNOWN_ENOUGH
+        if done > 0 and not guessed:
             left.append((now - self.started) * (1 - share) / done)
         if self.seconds_limit is not None:
             left.append(max(0.0, self.seconds_limit - self.search_seconds(now)))
@@ -190,6 +210,7 @@ def begin(
     trials: Sequence[Trial] | None = None,
     seconds_limit: float | None = None,
     epochs_limit: int | None = None,
+    halved_epochs: float | None = None,
 ) -> Progress:
     """Start the progress of a run from what its directory holds: nothing, unless it is resumed.
 
@@ -211,6 +232,7 @@ def begin(
         ended=tuple(EndedTrial.of(trial) for trial in in_order_of_ending(ended)),
         seconds_limit=seconds_limit,
         epochs_limit=epochs_limit,
+        halved_epochs=halved_epochs,
     )
     return begun.model_copy(update={"share_before": begun.share_done()})
 

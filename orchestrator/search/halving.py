@@ -79,6 +79,13 @@ class Rungs:
             epoch *= self.eta
         return tuple(sorted(set(found)))
 
+    @property
+    def mean_epochs(self) -> float:
+        """The epochs of a trial on average, if 1/eta of those at each rung go on."""
+        ends = [*self.epochs, self.max_epochs]
+        steps = zip([0, *ends], ends, strict=False)
+        return sum((end - begin) / self.eta**n for n, (begin, end) in enumerate(steps))
+
 
 class Halving:
     """What the trials of a sweep came to at each rung, and which of them should stop there.

@@ -11,16 +11,19 @@ from typing_extensions import override
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.locks import held
-from orchestrator.config.layers import with_overrides, with_recipe
+from orchestrator.config.layers import with_recipe
 from orchestrator.config.settings import Config
 from orchestrator.run.directory import Run, Trial, in_order_of_ending
 from orchestrator.run.progress import EndedTrial
-from orchestrator.search.study import ENDED, RECIPE, SESSION, WARM, is_alive, is_joint, own, tell
-from orchestrator.search.sweep_limits import why_enough
+from orchestrator.search.record import ENDED, RECIPE, REPEAT, SESSION, is_numbered, own, tell
+from orchestrator.search.space_settings import suggested
+from orchestrator.search.study import is_alive, is_joint
+from orchestrator.search.sweep_limits import EXHAUSTED, MOST_REPEATS, why_enough
 from orchestrator.training.trial import Assignment, write_failure, write_pruned
 from search_spaces import Space
-from search_spaces.ranges import Sampler, settings_of
 
+MODEL_REPEATS = 5
+"""Suggestions that repeat others before some are drawn at random: a model may insist on its own."""
 DIED = "the trial's process died, again and again; it may have run out of memory"
 
 
@@ -125,9 +128,12 @@ class StudyTrials(Trials):
         self._session = session
         self._numbers: dict[str, int] = {}
         """The study's number of a trial of ours, by the trial's id."""
-        self._history = {
-            trial.id: EndedTrial.of(trial) for trial in in_order_of_ending(run.ended())
-        }
+        self._history: dict[str, EndedTrial] = {}
+        """How the trials ended, by id, in the order of ending."""
+        self._had: dict[str, str] = {}
+        """Which trial has had some settings."""
+        for trial in in_order_of_ending(run.ended()):
+            self._remember(trial)
         self.enough: str | None = None
         """Why no more trials begin, though not all have ended."""
         self.unseen: Callable[[Trial], None] = lambda _: None
@@ -162,17 +168,61 @@ class StudyTrials(Trials):
         if self._left_running:
             trial = self._left_running.pop(0)
             return self._assign(trial) or self.next()
-        self._catch_up()
-        self.enough = why_enough(self._config.sweep, list(self._history.values()))
-        if self.enough:
-            return None
-        with held(self._run.trials_path, wait=True):  # others that ask must see this one
-            begun = sum(own(trial) for trial in self._study.get_trials(deepcopy=False))
-            if begun >= self._config.sweep.trials:
+        repeats = 0
+        while repeats < MOST_REPEATS:
+            self._catch_up()
+            self.enough = why_enough(self._config.sweep, list(self._history.values()))
+            if self.enough:
                 return None
+            with held(self._run.trials_path, wait=True):  # others that ask must see this one
+                begun = sum(own(trial) for trial in self._study.get_trials(deepcopy=False))
+                if begun >= self._config.sweep.trials:
+                    return None
+                assignment = self._ask(at_random=repeats >= MODEL_REPEATS)
+                repeated = assignment is not None and self._passed_over(assignment)
+            if assignment and not repeated:
+                return assignment
+            repeats = repeats + 1 if repeated else 0
+        self.enough = EXHAUSTED
+        return None
+
+    def _ask(self, *, at_random: bool) -> Assignment | None:
+        """Ask the study for a trial; None where the space gives no such one."""
+        sampler = self._study.sampler
+        if at_random:
+            seed = (self._config.seed + len(self._study.get_trials(deepcopy=False))) % 2**32
+            self._study.sampler = optuna.samplers.RandomSampler(seed=seed)
+        try:
             trial = self._study.ask()
             trial.set_user_attr(SESSION, self._session)
-        return self._assign(trial) or self.next()
+            return self._assign(trial)
+        finally:
+            self._study.sampler = sampler
+
+    def _passed_over(self, assignment: Assignment) -> bool:
+        """Leave a trial out whose settings another has had: it would end with the same bytes.
+
+        It is none of the sweep's trials then, and the study learns nothing of it. Only a new one
+        can be, or those after it would change their numbers.
+        """
+        name = assignment.trial.id
+        other, number = self._had[_settings(assignment.config)], self._numbers[name]
+        frozen = self._study.get_trials(deepcopy=False)[number:]
+        if other == name or len(frozen) > 1 or RECIPE in frozen[0].user_attrs:
+            return False
+        del self._numbers[name]
+        optuna.Trial(self._study, frozen[0]._trial_id).set_user_attr(REPEAT, other)
+        self._study.tell(number, state=TrialState.FAIL)
+        return True
+
+    def _remember(self, trial: Trial) -> None:
+        """Take note of how a trial ended."""
+        self._history[trial.id] = EndedTrial.of(trial)
+        settings = _settings(trial.result.config)
+        if trial.result.state != "failed":
+            self._had.setdefault(settings, trial.id)
+        elif self._had.get(settings) == trial.id:  # it may have been the machine's fault
+            del self._had[settings]
 
     @override
     def ended(self, assignment: Assignment) -> None:
@@ -180,7 +230,7 @@ class StudyTrials(Trials):
         if number is None:  # Tune says it twice of one that died
             return
         tell(self._study, number, assignment.trial, self._config)
-        self._history[assignment.trial.id] = EndedTrial.of(assignment.trial)
+        self._remember(assignment.trial)
 
     def _catch_up(self) -> None:
         """Take note of the trials that other sessions have ended."""
@@ -189,7 +239,7 @@ class StudyTrials(Trials):
         unknown = [trial for trial in self._run.ended() if trial.id not in self._history]
         for trial in in_order_of_ending(unknown):
             if trial.id not in self._numbers:  # of ours, Tune will say so
-                self._history[trial.id] = EndedTrial.of(trial)
+                self._remember(trial)
                 self.unseen(trial)
 
     def _take_over(self) -> list[optuna.Trial]:
@@ -197,6 +247,9 @@ class StudyTrials(Trials):
         left = []
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_elsewhere(frozen):
+                continue
+            if not is_numbered(frozen):  # killed as it left a repeated one out
+                self._study.tell(frozen.number, state=TrialState.FAIL)
                 continue
             trial = self._run.trial(self._id(frozen.number))
             if trial.has_ended:
@@ -229,23 +282,15 @@ class StudyTrials(Trials):
             self.ended(failed)
             self.unseen(failed.trial)
             return None
+        self._had.setdefault(_settings(config), trial_id)
         return Assignment(self._run.trial(trial_id), config, trial.params)
 
     def _id(self, number: int) -> str:
         """Return the name of a trial: its place among the sweep's own."""
-        others = self._study.get_trials(deepcopy=False)[:number]
-        return f"t{number - sum(WARM in other.user_attrs for other in others):03d}"
+        before = self._study.get_trials(deepcopy=False)[:number]
+        return f"t{sum(map(is_numbered, before)):03d}"
 
 
-def check_space(space: Space, config: Config) -> None:
-    """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
-    Sampler(f"--space {config.sweep.space}", space, config).draw()
-
-
-def suggested(space: Space, config: Config, trial: optuna.trial.BaseTrial) -> Config:
-    """Return the configuration that a space makes of a trial; `InputError` as `settings_of`."""
-    overrides = settings_of(f"--space {config.sweep.space}", space, trial, config)
-    if "train.epochs" in overrides:  # the run's are the most
-        overrides["train.epochs"] = min(overrides["train.epochs"], config.train.epochs)
-    # A recipe that the search began from is not what its trials are: two alone are baselines.
-    return with_overrides(config, {**overrides, "recipe": "default"})
+def _settings(config: Config) -> str:
+    """Return what decides a trial's result, given the data, as a key."""
+    return config.model_dump_json(exclude={"recipe", "sweep"})

@@ -6,40 +6,40 @@ Here a trial's files are the record of how it ended, and the study is told what 
 """
 
 import contextlib
+import itertools
 import secrets
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 from sqlalchemy.engine import URL, make_url
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import one_line, read_json, write_json
+from orchestrator.base.files import one_line, read_json, write_json, writing
 from orchestrator.base.locks import held
 from orchestrator.config.settings import Config, SweepConfig
-from orchestrator.judging.fairness import fair_of
-from orchestrator.run.directory import Run, Trial
-from orchestrator.run.progress import BASELINES, EndedTrial
-from orchestrator.search.halving import Direction
+from orchestrator.run.directory import Run
+from orchestrator.run.progress import BASELINES
+from orchestrator.search.record import OBJECTIVES, RECIPE, contradiction, tell_lost
 from search_spaces import Space
 
-OBJECTIVES: dict[str, dict[str, Direction]] = {
-    "fair": {"fair": "maximize"},
-    "pareto": {"mean_accuracy": "maximize", "gap": "minimize"},
-}
-"""What each objective tells the study of a trial's kept epoch, and which way is better."""
 JOURNAL, PLACE = "optuna.journal", "study.json"
-SESSION, WARM, RECIPE = "session", "warm_start", "recipe"
-"""Attributes of the study's trials: who runs it, whose it was, which baseline it is."""
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def open_study(run: Run, config: Config, space: Space, url: str | None = None) -> optuna.Study:
+def open_study(
+    run: Run,
+    config: Config,
+    space: Space,
+    url: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> optuna.Study:
     """Open the run's study, or make it with the two baselines first in its queue.
+
+    A study that was lost, as a whole or in part, is told again what the trials' files say.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ def open_study(run: Run, config: Config, space: Space, url: str | None = None) -
     url
         A database (SQLAlchemy's URL) that holds the study instead of the run's journal, so that
         several processes can work on it.
+    say
+        Told, in a line, what had to be mended.
 
     Raises
     ------
@@ -58,24 +60,49 @@ def open_study(run: Run, config: Config, space: Space, url: str | None = None) -
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    objectives = OBJECTIVES[config.sweep.objective]
-    name, storage = _storage(run, url)
     with held(run.trials_path, wait=True):  # two that join must not both make it
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=list(objectives.values()),
-            load_if_exists=True,
-        )
+        study = _load(run, config, url, say)
+        if lost := tell_lost(study, run, space, config):
+            say(f"{run.path}: its study lacked {lost} trials, and has them again from their files")
         # A generator started anew would repeat the suggestions of the first session, and sessions
         # that join before any of them has asked each other's.
         own_seed = len(study.trials) if url is None else secrets.randbits(32)
         study.sampler = make_sampler(config.sweep, (config.seed + own_seed) % 2**32)
         if not study.metric_names:
-            study.set_metric_names(list(objectives))
-            for recipe in BASELINES:
+            study.set_metric_names(list(OBJECTIVES[config.sweep.objective]))
+            for recipe in BASELINES[lost:]:
                 study.enqueue_trial(space.points.get(recipe, {}), user_attrs={RECIPE: recipe})
     return study
+
+
+def _load(run: Run, config: Config, url: str | None, say: Callable[[str], None]) -> optuna.Study:
+    """Load the study, or make it; a journal that cannot be used is put aside."""
+    while True:
+        name, storage = _storage(run, url, say)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=list(OBJECTIVES[config.sweep.objective].values()),
+            load_if_exists=True,
+        )
+        other = contradiction(study, run)
+        if other is None:
+            return study
+        what = f"tells another thing of {other} than the trial's files"
+        if url is not None:
+            raise InputError(
+                f"--study-storage {_without_password(url)}: {what}, so it is no study of "
+                f"{run.path}; give the one that is"
+            )
+        say(_put_aside(run.path / JOURNAL, what))
+
+
+def _put_aside(journal: Path, why: str) -> str:
+    """Keep a journal that cannot be used, under another name; return what there is to say."""
+    names = (journal.with_name(f"{JOURNAL}.damaged{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    journal.replace(aside)
+    return f"{journal}: {why}; it is {aside.name} now, and the trials' files make it anew"
 
 
 def make_sampler(config: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
@@ -110,54 +137,22 @@ def is_joint(run: Run) -> bool:
     return (run.path / PLACE).exists()
 
 
-def own(trial: optuna.trial.FrozenTrial) -> bool:
-    """Tell whether a trial of the study is one of this sweep's, which has begun."""
-    return WARM not in trial.user_attrs and trial.state != TrialState.WAITING
-
-
-def tell(study: optuna.Study, number: int, trial: Trial, config: Config) -> None:
-    """Tell the study how a trial ended, which its files say.
-
-    A baseline outside the space is told as failed: it has no parameters to learn from, and the
-    parameters common to all trials, which are what GP, NSGA-II and CMA-ES model, would be none.
-    """
-    result = trial.result
-    if result.state == "complete" and trial.params:
-        study.tell(number, values(trial, config))
-    elif result.state == "pruned":
-        study.tell(number, state=TrialState.PRUNED)
-    else:
-        study.tell(number, state=TrialState.FAIL)
-
-
-def values(trial: Trial, config: Config) -> list[float]:
-    """Read what a complete trial reached in each objective: on validation, the epoch it kept.
-
-    The fair metric is that of the sweep, whose weight of the gap may not be that of the run which
-    the trial is from.
-    """
-    score = EndedTrial.of(trial).score
-    assert score is not None  # a complete trial has kept an epoch
-    known = {
-        "fair": fair_of(score.acc_women, score.acc_men, config.fair_lambda),
-        "mean_accuracy": score.mean_accuracy,
-        "gap": score.gap,
-    }
-    return [float(known[name]) for name in OBJECTIVES[config.sweep.objective]]
-
-
 def forget_killed_writer(run: Run) -> None:
-    """Mend what a process that was killed as it wrote may have left of the journal.
+    """Mend what a process that was killed as it wrote, or a shared disk, left of the journal.
 
-    Optuna would wait half a minute for its lock, and could not read past half a line.
+    Optuna would wait half a minute for its lock, and can read past neither half a line nor a blank
+    one.
     """
     journal = run.path / JOURNAL
     journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
     if not journal.exists():
         return
-    with journal.open("rb+") as file:
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+    content = journal.read_bytes()
+    lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    whole = b"".join(line for line in lines if line.strip())
+    if whole != content:
+        with writing(journal) as file:
+            file.write(whole)
 
 
 @contextlib.contextmanager
@@ -184,7 +179,7 @@ def is_alive(run: Run, session: str) -> bool:
         return False
 
 
-def _storage(run: Run, url: str | None) -> tuple[str, BaseStorage]:
+def _storage(run: Run, url: str | None, say: Callable[[str], None]) -> tuple[str, BaseStorage]:
     """Return the study's name and where it is kept."""
     place = run.path / PLACE
     if url is None:
@@ -192,8 +187,8 @@ def _storage(run: Run, url: str | None) -> tuple[str, BaseStorage]:
             where = read_json(place)["storage"]
             raise InputError(f"{run.path}: its study is in {where}; give that with --study-storage")
         forget_killed_writer(run)
-        journal = JournalStorage(JournalFileBackend(str(run.path / JOURNAL)))
-        return "sweep", journal  # not the run's name: it may be moved, or renamed
+        # The study has not the run's name: a run may be moved, or renamed.
+        return "sweep", _journal(run.path / JOURNAL, say)
     shown = _without_password(url)
     if not place.exists() and (run.path / JOURNAL).exists():
         raise InputError(
@@ -215,6 +210,16 @@ def _storage(run: Run, url: str | None) -> tuple[str, BaseStorage]:
             f"--study-storage {shown}: cannot open it ({one_line(error)[:200]}); give a URL such "
             "as postgresql+psycopg://USER@HOST/DATABASE of a database that runs"
         ) from None
+
+
+def _journal(path: Path, say: Callable[[str], None]) -> JournalStorage:
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except OSError:
+        raise
+    except Exception:  # whatever its replay stumbles on
+        say(_put_aside(path, "damaged"))
+        return JournalStorage(JournalFileBackend(str(path)))
 
 
 def _without_password(url: str) -> str:

@@ -10,6 +10,8 @@ from typing import NamedTuple, Self
 
 import optuna
 
+from orchestrator.base.errors import InputError
+from orchestrator.base.files import parse_uri, write_json
 from orchestrator.base.locks import held
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
@@ -18,12 +20,15 @@ from orchestrator.distributed.sharing import Shared, share_data
 from orchestrator.run import progress
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
+from orchestrator.search.halving import Rungs
+from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import retrainings
 from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.study import open_study, working_on
+from orchestrator.search.sweep_limits import EXHAUSTED
 from orchestrator.search.tune_trials import retrain
 from orchestrator.search.tune_trials import sweep as run_trials
-from orchestrator.search.warm_start import warm_start
+from orchestrator.search.warm_start import WARM_RUNS, warm_start, warm_started
 from search_spaces import SPACES, Space, get
 
 OWN_SPACE = "space.py"
@@ -40,6 +45,37 @@ def space_of(run: Run, config: Config) -> Space:
     """Give a run's search space; `InputError` where it is no longer there."""
     own = run.path / OWN_SPACE
     return get(str(own) if own.exists() else config.sweep.space)
+
+
+def _warm_start(
+    study: optuna.Study, space: Space, config: Config, run: Run, others: Sequence[str]
+) -> list[str]:
+    """Take in other runs' trials; those of the beginning once more where the study was lost."""
+    if any(WARM in trial.user_attrs for trial in study.get_trials()):
+        return []
+    known = warm_started(run)
+    if others and not known:
+        words = [warm_start(study, space, config, run, other) for other in map(Run.open, others)]
+        write_json(run.path / WARM_RUNS, [str(parse_uri(other)) for other in others])
+        return words
+    words = []
+    for other in known:
+        try:
+            words.append(warm_start(study, space, config, run, Run.open(other)))
+        except InputError as error:
+            words.append(f"what --warm-start took in is lost with the study: {error}")
+    return words
+
+
+def _edited_space(run: Run, config: Config) -> list[str]:
+    """Say that the user's own space is another one by now than the run's copy of it."""
+    own, theirs = run.path / OWN_SPACE, Path(config.sweep.space).expanduser()
+    if not own.exists() or not theirs.is_file() or own.read_bytes() == theirs.read_bytes():
+        return []
+    return [
+        f"{config.sweep.space}: edited since the run began, which goes on with its own copy, "
+        f"{own}; for the new one start a new run with another --out"
+    ]
 
 
 class Outcome(NamedTuple):
@@ -79,8 +115,9 @@ class Sweep:
             As `open_study` and `warm_start` do.
         """
         space = space_of(run, config)
-        study = open_study(run, config, space, url)
-        words = [warm_start(study, space, config, run, Run.open(other)) for other in others]
+        words = _edited_space(run, config)
+        study = open_study(run, config, space, url, words.append)
+        words += _warm_start(study, space, config, run, others)
         return cls(run, config, store, space, study, words)
 
     def __enter__(self) -> Self:
@@ -92,7 +129,7 @@ class Sweep:
 
     def go_on(self, screen: Screen) -> Outcome:
         """Run the trials that are left, and then the retrainings; Ray must run."""
-        for word in self.words:
+        for word in (*self.store.meta.empty_strata(), *self.words):
             screen.say(word)
         try:
             shared = share_data(self.store, self.config, screen).splits
@@ -105,6 +142,7 @@ class Sweep:
 
     def _search(self, shared: Shared, screen: Screen) -> Outcome:
         sweep = self.config.sweep
+        rungs = Rungs(self.config.train.epochs, sweep.grace, sweep.reduction)
         begun = progress.begin(
             self.run,
             "sweep",
@@ -113,6 +151,7 @@ class Sweep:
             time.time(),
             seconds_limit=None if sweep.hours is None else sweep.hours * 3600,
             epochs_limit=sweep.epoch_budget,
+            halved_epochs=rungs.mean_epochs if sweep.halving else None,
         )
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
         with screen.show(self.run, begun) as display:
@@ -130,7 +169,8 @@ class Sweep:
             if left == elsewhere or (trials.enough and not trials.interrupted):
                 return Outcome(done=True, why=f"{elsewhere} trials still run in other sessions")
         elif trials.enough and not trials.interrupted:
-            why = f"no more trials: {trials.enough}; --resume with --set and a larger one goes on"
+            more = "; --resume with --set and a larger one goes on"
+            why = f"no more trials: {trials.enough}{more * (trials.enough != EXHAUSTED)}"
             return Outcome(done=True, why=why, searched=True)
         hours = self.config.sweep.hours
         if hours is not None and seconds >= hours * 3600:

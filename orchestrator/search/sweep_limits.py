@@ -6,6 +6,10 @@ from orchestrator.config.settings import SweepConfig
 from orchestrator.judging.frontier import hypervolume
 from orchestrator.run.progress import EndedTrial
 
+MOST_REPEATS = 20
+"""So many suggestions in a row that were trained already: there is nothing new to suggest."""
+EXHAUSTED = f"{MOST_REPEATS} suggestions in a row were settings that other trials have had"
+
 
 def why_enough(config: SweepConfig, ended: Sequence[EndedTrial]) -> str | None:
     """Say why no more trials should begin; None while they should.

@@ -25,8 +25,8 @@ from orchestrator.run.progress import EndedTrial, RunningTrial, Score
 from orchestrator.run.screen import ProgressDisplay
 from orchestrator.search.halving import Halving, Rungs, restore
 from orchestrator.search.halving_scheduler import HalvingScheduler
+from orchestrator.search.record import OBJECTIVES
 from orchestrator.search.searcher import ListedTrials, StudyTrials, Trials
-from orchestrator.search.study import OBJECTIVES
 from orchestrator.training.trial import Assignment, report_row, run_trial, write_failure
 
 MOST_CPU_TRIALS = 4

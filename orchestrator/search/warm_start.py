@@ -1,17 +1,24 @@
 """Taking another sweep's trials into a study, so that its sampler begins with what they say."""
 
-import warnings
-from typing import Any
-
 import optuna
-from optuna.trial import FixedTrial, create_trial
+from optuna.trial import create_trial
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import read_json
 from orchestrator.config.settings import Config
 from orchestrator.run.directory import Run, Trial
-from orchestrator.search.searcher import suggested
-from orchestrator.search.study import WARM, values
+from orchestrator.search.record import WARM, values
+from orchestrator.search.space_settings import replayed
 from search_spaces import Space
+
+WARM_RUNS = "warm_start.json"
+"""In a run: which others' trials its study began with."""
+
+
+def warm_started(run: Run) -> list[str]:
+    """Return the runs whose trials a sweep's study began with."""
+    file = run.path / WARM_RUNS
+    return list(read_json(file)) if file.exists() else []
 
 
 def warm_start(study: optuna.Study, space: Space, config: Config, run: Run, other: Run) -> str:
@@ -53,25 +60,15 @@ def warm_start(study: optuna.Study, space: Space, config: Config, run: Run, othe
 
 def _tell(study: optuna.Study, space: Space, config: Config, trial: Trial) -> bool:
     """Tell the study of one trial, if it lies in the space."""
-    fixed = FixedTrial(trial.params)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # it warns of what is out of range
-            suggested(space, config, fixed)
-    except (ValueError, InputError):  # another parameter
-        return False
-    known: dict[str, Any] = {name: trial.params[name] for name in fixed.distributions}
-    if not all(fixed.distributions[name]._contains(_internal(fixed, name)) for name in known):
+    ranges = replayed(space, config, trial.params)
+    if ranges is None:
         return False
     study.add_trial(
         create_trial(
-            params=known,
-            distributions=fixed.distributions,
+            params={name: trial.params[name] for name in ranges},
+            distributions=ranges,
             values=values(trial, config),
             user_attrs={WARM: str(trial.path)},
         )
     )
     return True
-
-
-def _internal(fixed: FixedTrial, name: str) -> float:
-    return float(fixed.distributions[name].to_internal_repr(fixed.params[name]))

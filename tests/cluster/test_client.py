@@ -99,3 +99,20 @@ def test_the_last_line_of_a_servers_traceback():
     text = "Request failed with status code 500: Traceback …\n  File x\nValueError: the reason\n"
     assert last_line(RuntimeError(text)) == "ValueError: the reason"
     assert last_line(ConnectionError()) == "ConnectionError"
+
+
+def test_a_proxy_that_was_asked_instead_is_named(
+    monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@127.0.0.1:{free_port}")
+    with pytest.raises(InputError) as caught:
+        connect("http://head.example:8265")
+    said = "asked through the proxy that HTTP_PROXY names (add head.example to no_proxy"
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(InputError) as caught:
+        connect(f"http://127.0.0.1:{free_port}")
+    assert "proxy" not in str(caught.value)

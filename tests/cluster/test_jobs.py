@@ -16,7 +16,7 @@ from waiting import HANGS
 from cluster.jobs import entry_point, follow_job, jobs, logs, stop, submit
 from cluster.package import source_tree
 from orchestrator.base.errors import InputError
-from orchestrator.cli.doctor import check_cluster
+from orchestrator.cli.doctor import check_ray
 
 # Raised inside Ray's client.
 pytestmark = [
@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_the_job_running(head: str):
     assert any(line == "sleeping\n" for line in lines)
     waiting.send_signal(signal.SIGINT)
     rest, complaints = waiting.communicate(timeout=HANGS)
-    assert waiting.returncode == 1
+    assert waiting.returncode == 130
     assert "Traceback" not in complaints
     found = re.search(r"the job goes on. Log: fairfront logs (\w+) --follow --address", rest)
     assert found, rest
@@ -262,6 +262,6 @@ def test_doctor_says_that_only_submit_reaches_a_cluster_over_http(
     head: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("RAY_ADDRESS", head)
-    (*_, last) = check_cluster()
+    (*_, last) = check_ray()
     assert last.state == "warn"
     assert "only submit can use it; RAY_API_SERVER_ADDRESS" in last.text

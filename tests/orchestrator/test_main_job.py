@@ -154,7 +154,7 @@ def test_another_data_set_cannot_resume_a_run(run, folder, capfd):
 def test_a_trial_that_diverges_is_recorded_and_the_sweep_goes_on(folder, data, tmp_path):
     space = tmp_path / "space.py"
     space.write_text(
-        "def suggest(trial):\n    return {'train.lr': [1e-3, 1e30][trial.number % 2]}\n"
+        "def suggest(trial):\n    return {'train.lr': [2e-3, 1e30][trial.number % 2]}\n"
     )
     assert sweep(data, folder / "failing", "--trials", "4", "--space", space) == 0
     failing = Run.open(str(folder / "failing"))

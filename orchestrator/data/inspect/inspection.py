@@ -3,7 +3,8 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TextIO
+from dataclasses import asdict
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line
 from orchestrator.config.settings import BalanceConfig
 from orchestrator.data.balance import expected_counts, name_policy
-from orchestrator.data.inspect.class_rules import Rule, count_together, rank_rules
+from orchestrator.data.inspect.class_rules import Cooccurrence, Rule, count_together, rank_rules
 from orchestrator.data.inspect.contact_sheet import write_sheet
 from orchestrator.data.splits import GENDERS, SPLITS
 from orchestrator.data.store.arrays import Arrays
@@ -70,6 +71,40 @@ def inspect(store: Store, out: TextIO, sheet: Anywhere | None = None) -> None:
     console.print(f"Contact sheet: {sheet}", soft_wrap=True)
 
 
+def figures(store: Store) -> dict[str, Any]:
+    """Return what `inspect` says, for programs.
+
+    Parameters
+    ----------
+    store
+        The data set, whose pixels are not read.
+
+    Raises
+    ------
+    InputError
+        The data set is damaged.
+    """
+    meta = store.meta
+    counted = _count_attributes(store, {split: stream(store, split) for split in SPLITS})
+    reasons = _read_dropped(store)["reason"].tolist() if meta.dropped else []
+    counts = meta.strata("train")
+    return {
+        "data": str(store.path),
+        **meta.model_dump(exclude={"shards", "dropped"}),
+        "dropped": {reason: len(rows) for reason, rows in group_reasons(reasons).items()},
+        "draws": {
+            name_policy(config): {
+                f"{who} {label}": expected_counts(config, counts)[code, label]
+                for who, code in GENDERS.items()
+                for label in (0, 1)
+            }
+            for config in DRAWING
+        },
+        "rules": [asdict(rule) for rule in rank_rules(counted, most=MOST_RULES)] if counted else [],
+        "notes": meta.empty_strata(),
+    }
+
+
 def group_reasons(reasons: Sequence[str]) -> dict[str, list[int]]:
     """Group reasons that are alike save for numbers, the most frequent first.
 
@@ -116,6 +151,7 @@ def _count(store: Store, splits: Splits) -> Shown:
             cells += [f"{zeros:,}", f"{ones:,}", f"{ones / max(1, zeros + ones):.1%}"]
         table.add_row(*cells)
     yield table
+    yield from meta.empty_strata()
     yield from _tell_people(meta.rows, [people[split] for split in SPLITS])
 
 
@@ -181,25 +217,19 @@ def _plan_epochs(store: Store, _splits: Splits) -> Shown:
 
 
 def _explain(store: Store, splits: Splits) -> Shown:
-    known = store.attributes()
-    if known is None:
+    counted = _count_attributes(store, splits)
+    if counted is None:
         yield (
             "Only the class is known, so no rule behind it can be looked for; for that, prepare "
             "from a CelebA folder, or from a manifest with more columns of 0/1 or -1/1."
         )
         return
-    parts = splits.values()
-    label = np.concatenate([part.label for part in parts])
-    counted = count_together(
-        known.loc[np.concatenate([part.filename for part in parts])],
-        label,
-        np.concatenate([part.gender for part in parts]),
-    )
     ranked = rank_rules(counted, most=MOST_RULES)
     if not ranked:
         yield f"None of the {len(counted.names)} attributes tells anything about the class."
         return
     yield _rules(f"Which of {len(counted.names)} attributes, or pairs, tell the class", ranked)
+    label = np.concatenate([part.label for part in splits.values()])
     share = label.mean()
     yield (
         "phi: Matthews correlation with the class, 1 where the rule is the class. agreement: share "
@@ -218,6 +248,17 @@ def _explain(store: Store, splits: Splits) -> Shown:
     if len({rules[0].name for rules in of_gender.values() if rules}) > 1:
         for gender, rules in of_gender.items():
             yield _rules(f"Among {gender} alone", rules)
+
+
+def _count_attributes(store: Store, splits: Splits) -> Cooccurrence | None:
+    known, parts = store.attributes(), splits.values()
+    if known is None:
+        return None
+    return count_together(
+        known.loc[np.concatenate([part.filename for part in parts])],
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.gender for part in parts]),
+    )
 
 
 def _rules(title: str, rules: Sequence[Rule]) -> Table:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, read_json
 from orchestrator.base.strict import Strict
-from orchestrator.data.splits import GENDERS, Counts, SplitBy, count_strata
+from orchestrator.data.splits import GENDERS, Counts, SplitBy, count_strata, describe_empty
 
 FORMAT_VERSION = 2
 PREPARE_AGAIN = "prepare the data again"
@@ -58,6 +58,10 @@ class Meta(Strict):
             for gender, code in GENDERS.items()
             for label in (0, 1)
         }
+
+    def empty_strata(self) -> list[str]:
+        """Say which strata of which splits are empty, and what that makes of the figures."""
+        return describe_empty({split: self.strata(split) for split in self.counts})
 
 
 def named_counts(gender: NDArray[np.int8], label: NDArray[np.int8]) -> dict[str, dict[str, int]]:

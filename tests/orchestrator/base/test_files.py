@@ -1,3 +1,4 @@
+import errno
 import io
 from pathlib import Path
 
@@ -119,3 +120,14 @@ def test_text_options_reach_a_remote_file(folder: Anywhere) -> None:
         assert isinstance(file, io.TextIOBase)
         file.write("a\r\n")
     assert (folder / "a.csv").read_bytes() == "a\r\n".encode("utf-16")
+
+
+def test_a_full_disk_names_the_file_that_it_did_not_take(tmp_path: Path) -> None:
+    def fill() -> None:
+        with writing(tmp_path / "model") as file:
+            file.write(b"all of it")
+            raise OSError(errno.ENOSPC, "No space left on device")  # as a write on a full disk
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/model'"):
+        fill()
+    assert list(tmp_path.iterdir()) == []

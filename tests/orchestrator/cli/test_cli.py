@@ -1,16 +1,29 @@
 """The command line without Ray: what it refuses, in one line, with exit code 2."""
 
+import json
+import os
 import pkgutil
+import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
-from fakes import make_run
+from fakes import SWEEP, make_run
 
 from orchestrator.base.errors import InputError
 from orchestrator.cli import main
+from orchestrator.cli.arguments import _changed, configure
+from orchestrator.cli.commands import COMMANDS
+from orchestrator.cli.other_options import EXAMPLES
+from orchestrator.cli.parser import build, parse
+from orchestrator.config.layers import resolve
+from orchestrator.config.recipes import RECIPES
+from orchestrator.run.directory import Run
+from orchestrator.run.progress import begin
+from search_spaces import SPACES
 
 
 def refuse(capfd, *words):
@@ -26,8 +39,14 @@ def refuse(capfd, *words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "the following arguments are required: COMMAND"),
-        (["prepair"], "invalid choice: 'prepair'"),
+        (["prepair"], "invalid choice: 'prepair'; did you mean prepare?"),
+        (["xyz"], "invalid choice: 'xyz'; choose from prepare, inspect"),
+        (["train", "--outt", "r"], "unrecognized arguments: --outt; did you mean --out?"),
+        (["train", "--zzz", "r"], "unrecognized arguments: --zzz (see"),
+        (["sweep", "--out", "r", "--sampler", "tpee"], "invalid choice: 'tpee'; did you mean tpe?"),
+        (["config", "show", "r", "--set", "seed=1"], "give RUN, or --recipe and the like"),
+        (["config", "show", "--set", "gamma=1"], "unknown key gamma; did you mean loss.gamma?"),
+        (["completion", "csh"], "invalid choice: 'csh'"),
         (["prepare"], "required: source, --out"),
         (["prepare", "nowhere.csv", "--out", "d"], "nowhere.csv"),
         (["prepare", "synthetic:40", "--out", "d", "--split", "1,2"], "--split 1,2: give three"),
@@ -72,6 +91,34 @@ def test_resume_refuses_what_would_change_the_run(capfd, tmp_path):
         said = refuse(capfd, "sweep", "--out", run.path, "--resume", option, value)
         assert f"{option} {value.partition('=')[0] * (option == '--set')}".strip() in said
         assert "cannot change with --resume (only --trials, --hours" in said
+
+
+def begun_again(words):
+    """What a command line with --resume comes to, but for the data."""
+    arguments = parse(words)
+    run = Run.open(arguments.out)
+    return _changed(arguments, run, arguments.command_name)
+
+
+def test_resume_takes_the_line_that_the_run_was_begun_with(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("loss: {gamma: 2}\n")
+    line = ["--config", str(file), "--set", "train.lr=1e-4", "--epochs", "3", "--workers", "1"]
+    more = [*line, "--space", "focal", "--objective", "pareto", "--trials", "30"]
+    config = configure(parse(["sweep", "--out", "r", *more]), "default")
+    run = make_run(tmp_path / "run", [], config=config)
+    words = ["sweep", "--out", str(run.path), "--resume"]
+    assert begun_again([*words, *more]) is None
+    assert begun_again([*words, *more, "--trials", "40", "--set", "sweep.patience=3"]) is None
+    assert begun_again([*words, "--set", "train.lr=2e-4"]) == "--set train.lr"
+    assert begun_again([*words, "--workers", "1-2"]) == "--workers"
+    assert begun_again([*words, *more, "--warm-start", "other"]) == "--warm-start"
+    file.write_text("loss: {gamma: 3}\n")
+    assert begun_again([*words, *more]) == "--config"
+    trained = make_run(tmp_path / "trained", [], config=resolve("plain"))
+    words = ["train", "--out", str(trained.path), "--resume"]
+    assert begun_again([*words, "--recipe", "plain", "--workers", "2"]) is None
+    assert begun_again([*words, "--recipe", "reference"]) == "--recipe"
 
 
 def test_files_of_a_run_that_are_not_as_it_writes_them_are_one_line(capfd, tmp_path):
@@ -138,6 +185,86 @@ def test_a_run_without_a_complete_trial_ends_with_1(capsys, tmp_path):
     run = make_run(tmp_path / "run", trials=[])
     assert main(["report", str(run.path)]) == 1
     assert "no trial finished" in capsys.readouterr().err
+
+
+def test_no_command_is_a_question_for_help(capsys):
+    assert main([]) == 0
+    assert "usage: fairfront" in capsys.readouterr().out
+
+
+def test_every_command_has_examples_that_can_be_typed():
+    commands = build()[1]
+    assert set(EXAMPLES) == set(commands)
+    for name, lines in EXAMPLES.items():
+        assert lines[0] in commands[name].format_help()
+        for line in lines:
+            words = shlex.split(line.partition(" > ")[0])
+            assert words[:2] == ["fairfront", name]
+            assert parse(words[1:]).command_name in COMMANDS
+
+
+def test_the_old_word_of_search_spaces_still_works(capsys):
+    assert main(["search_spaces", "show", "focal", "--json"]) == 0
+    old = json.loads(capsys.readouterr().out)
+    assert main(["search-spaces", "show", "focal"]) == 0
+    assert [one["name"] for one in old["parameters"]][:1] == ["gamma"]
+    assert "gamma" in capsys.readouterr().out
+    assert main(["search-spaces", "--json"]) == 0
+    assert {one["name"] for one in json.loads(capsys.readouterr().out)} == set(SPACES)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_words(capsys, shell):
+    assert main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert "search-spaces" in out
+    assert "warm-start" in out
+
+
+def test_a_configuration_is_shown_as_a_file_that_makes_it(capsys, tmp_path):
+    assert main(["config", "show", "--recipe", "reference", "--set", "seed=3"]) == 0
+    file = tmp_path / "config.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert resolve(file=file) == resolve("reference", settings=["seed=3"])
+    run = make_run(tmp_path / "run", [], config=resolve("plain"))
+    assert main(["config", "show", str(run.path)]) == 0
+    file.write_text(capsys.readouterr().out)
+    assert resolve(file=file) == run.config
+    assert main(["config", "recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert all(recipe in listed for recipe in RECIPES)
+
+
+def test_a_report_and_a_glance_for_programs_and_people(capsys, tmp_path):
+    run = make_run(tmp_path / "run", SWEEP[:3], rows=200)
+    assert main(["watch", str(run.path), "--once"]) == 0
+    assert "not started yet" in capsys.readouterr().out
+    assert main(["report", str(run.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(
+        (run.path / "summary.json").read_text()
+    )
+    begun = begin(run, "sweep", 5, 10, now=time.time())
+    for state, silent, code in (("running", 0, 0), ("running", 999, 1), ("interrupted", 0, 1)):
+        past = {"state": state, "updated": time.time() - silent}
+        (run.path / "progress.json").write_text(begun.model_copy(update=past).model_dump_json())
+        assert main(["watch", str(run.path), "--once"]) == code
+        out = capsys.readouterr().out
+        assert "3/5 trials" in out
+        assert ("no sign of life" in out) == (silent > 0)
+
+
+def test_ctrl_c_ends_with_130_and_an_empty_variable_is_none(capsys, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", SWEEP[:1], rows=200)
+    monkeypatch.setenv("FAIRFRONT_STUDY_STORAGE", "")
+    monkeypatch.setenv("RAY_ADDRESS", "")
+
+    def interrupted(_run):
+        assert not {"FAIRFRONT_STUDY_STORAGE", "RAY_ADDRESS"} & set(os.environ)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.report.report.write_report", interrupted)
+    assert main(["report", str(run.path)]) == 130
+    assert capsys.readouterr().err == "fairfront: interrupted\n"
 
 
 def test_help_is_quick_because_it_imports_neither_ray_nor_torch():

@@ -37,7 +37,7 @@ def test_commands_that_mean_the_same_on_a_cluster(command: str, tmp_path: Path):
     [
         ("", "submit: nothing is not one of prepare, train, sweep, report, predict"),
         ("watch /run", "submit: watch is not one of"),
-        ("sweep --out /run --trails 3", "unrecognized arguments: --trails 3"),
+        ("sweep --out /run --trails 3", "unrecognized arguments: --trails; did you mean --trials?"),
         ("prepare faces.csv --out /data", r"SOURCE faces.csv: .*absolute path or URI .*faces.csv$"),
         ("prepare synthetic:9 --out data", "--out data: "),
         ("prepare /faces.csv --images faces --out /data", "--images faces: "),

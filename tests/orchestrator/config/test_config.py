@@ -67,7 +67,11 @@ def test_the_file_written_by_a_run_can_be_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("loss.gama=2", "unknown key loss.gama; known: alpha, class_balancing, gamma, name"),
+        ("loss.gama=2", "unknown key loss.gama; did you mean loss.gamma?"),
+        ("loss.what=2", "unknown key loss.what; known: alpha, class_balancing, gamma, name"),
+        ("gamma=2", "unknown key gamma; did you mean loss.gamma?"),
+        ("augment.flip=yes", "augment.flip='yes': write true"),
+        ("augment.flip=Off", "augment.flip='Off': write false"),
         ("nothing=2", "unknown key nothing; known: augment, balance"),
         ("a.b=2", "unknown key a.b"),
         ("loss.gamma=high", "loss.gamma='high': input should be a valid number"),
@@ -116,6 +120,12 @@ def test_settings_that_do_not_go_together_are_one_short_line(settings, says):
         ("- 1", "expected keys and values at the top, found a list"),
         ("loss: {gamma: 1", "not valid YAML"),
         ("los: {gamma: 1}", "unknown key los.gamma"),
+        ("seed: 1\nloss:\n\tgamma: 2\n", "line 3: a tab, where YAML takes spaces alone"),
+        ("seed: 1\nworkers: 2\nseed: 2\n", 'line 3: a second key "seed"'),
+        ("seed: 1\nloss: [1\nworkers: 2\n", "line 3: "),
+        ("seed: 1\nrecipe: \udce9\n", "line 2 is no UTF-8; save the file as that"),
+        ("augment:\n  flip: on\n", "augment.flip='on': write true"),
+        ("seed: \x00", "not valid YAML: "),
         ("seed: 2020-13-45", "not valid YAML: month must be in 1..12"),
         ("recipe: [plain]", "--recipe ['plain']: no such recipe"),
         ("recipe: best", "--recipe best: no such recipe; there are default, plain, reference"),
@@ -123,11 +133,19 @@ def test_settings_that_do_not_go_together_are_one_short_line(settings, says):
 )
 def test_a_wrong_file_is_one_line(tmp_path, text, says):
     file = tmp_path / "config.yaml"
-    file.write_text(text)
+    file.write_text(text, errors="surrogateescape")
     with pytest.raises(InputError) as caught:
         resolve(file=file)
+    assert "unicode string" not in str(caught.value)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_another_editor_is_read(tmp_path, encoding):
+    file = tmp_path / "config.yaml"
+    file.write_text("seed: 3\n", encoding=encoding)
+    assert resolve(file=file).seed == 3
 
 
 def test_a_missing_file_is_named(tmp_path):

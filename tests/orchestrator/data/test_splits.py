@@ -17,6 +17,7 @@ from orchestrator.data.splits import (
     assign_splits,
     choose,
     count_strata,
+    describe_empty,
     permutation_keys,
     stratum_of,
 )
@@ -219,3 +220,19 @@ def test_a_limit_keeps_the_proportions(counts: tuple[int, int, int, int], limit:
     found = list(count_strata(gender, label).values())
     assert found == (apportion(limit, counts) if limit < len(table) else list(counts))
     assert np.all(np.diff(chosen) > 0)
+
+
+def test_an_empty_stratum_is_said_with_what_it_makes_of_the_figures() -> None:
+    full = {(-1, 0): 5, (-1, 1): 2, (1, 0): 4, (1, 1): 1}
+    none, no_men = full | {(-1, 1): 0}, full | {(1, 0): 0}
+    assert describe_empty({"train": full, "val": full, "test": full}) == []
+    (everywhere,) = describe_empty({"train": none, "val": none, "test": none})
+    assert everywhere.startswith(
+        "No women of class 1 in train, val and test: networks never see one; "
+        "on val and test class 0 is the right answer for all women"
+    )
+    assert describe_empty({"train": no_men, "val": full, "test": full}) == [
+        "No men of class 0 in train: networks never see one."
+    ]
+    (test,) = describe_empty({"train": full, "val": full, "test": no_men})
+    assert "No men of class 0 in test: on test class 1 is the right answer for all men" in test

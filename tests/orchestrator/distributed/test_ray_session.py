@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from waiting import HANGS
+from waiting import HANGS, wait_until
 
 from orchestrator.distributed.ray_session import quiet
 
@@ -159,3 +159,31 @@ def test_a_running_cluster_is_joined_and_left_running() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2.0 3\nFalse\n"
     assert ray.get(ray.remote(lambda: 4).remote()) == 4
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_without_a_free_cpu_is_waited_for_in_words() -> None:
+    import ray
+
+    from orchestrator.distributed.ray_session import wait_for_cpu
+
+    @ray.remote(num_cpus=2)
+    class Busy:
+        def here(self) -> None: ...
+
+    said: list[str] = []
+    wait_for_cpu(said.append)
+    assert said == []
+    busy = Busy.remote()
+    ray.get(busy.here.remote())
+    wait_until(lambda: ray.available_resources().get("CPU", 0) < 1)  # it is told now and then
+
+    def say(text: str) -> None:
+        said.append(text)
+        ray.kill(busy)
+
+    wait_for_cpu(say, patience=0.2)
+    assert said == [
+        "waiting for a free CPU (all 2 CPUs of the cluster are taken); Ctrl-C ends the waiting"
+    ]

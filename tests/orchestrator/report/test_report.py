@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score
 
 from orchestrator.base.errors import InputError
+from orchestrator.cli import main
 from orchestrator.config.layers import resolve
 from orchestrator.judging.judge import evaluate
 from orchestrator.report.report import write_report
@@ -339,3 +340,18 @@ def _write_exact(run: Run, trial_id: str, women_wrong: int, men_wrong: int) -> N
         half.assign(split=s, filename=[f"{n:03d}" for n in half.index]) for s in ("val", "test")
     ]
     run.trial(trial_id).write_predictions(pd.concat(parts))
+
+
+def test_an_empty_stratum_is_said_beside_the_figures(tmp_path, capsys):
+    run = make_run(tmp_path / "run", SWEEP[:1], rows=200)
+    trial = run.trial("t000")
+    rows = trial.predictions
+    rows.loc[rows["gender"] == -1, "label"] = 0
+    trial.write_predictions(rows)
+    counts = {"women": {"0": 9, "1": 0}, "men": {"0": 5, "1": 4}}
+    run.record(run.config, {**run.data, "counts": {"train": counts}})
+    assert main(["report", str(run.path)]) == 0
+    said = "No women of class 1 in train, val and test: networks never see one; on val and test"
+    assert said in capsys.readouterr().out
+    assert said in (run.path / "report.html").read_text()
+    assert said in json.loads((run.path / "summary.json").read_text())["notes"][0]

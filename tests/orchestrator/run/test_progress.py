@@ -103,6 +103,21 @@ def test_time_left_expects_trials_that_stop_early_to_go_on_doing_so():
     assert early.seconds_left(STARTED + 100) < full_length / 2
 
 
+def test_time_left_counts_on_what_halving_stops_and_is_not_guessed_before_it_is_seen():
+    """A sweep of 40 trials of at most 27 epochs, an epoch a second; most stop at epoch 1 or 3."""
+    lengths = [27, 27, *([1, 3, 1, 1, 9, 1, 3, 1, 1, 27] * 4)][:40]
+    state = progress(total=40, epochs=27, halved_epochs=1 + 2 / 3 + 6 / 9 + 18 / 27)
+    for number, length in enumerate(lengths):
+        recipe = {0: "plain", 1: "reference"}.get(number, "default")
+        state = state.with_ended(ended(f"t{number:03}", recipe=recipe, epochs=length))
+        spent = sum(lengths[: number + 1])
+        left = state.seconds_left(STARTED + spent)
+        if number < 5:
+            assert left is None
+        elif number < 30:
+            assert 1 / 3 < left / (sum(lengths) - spent) < 3
+
+
 @given(
     st.lists(st.integers(0, 10), max_size=8),
     st.lists(st.integers(0, 10), max_size=3),

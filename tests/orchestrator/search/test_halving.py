@@ -240,3 +240,9 @@ def test_trials_that_were_stopped_or_failed_or_are_not_done_count(tmp_path):
     halving.recall(run.trial("t003"), resolve())
     halving.recall(run.trial("t004"), resolve())  # has no files yet
     assert set(halving.recorded()[9]) == {"t000", "t003"}
+
+
+def test_the_mean_length_of_a_trial_that_may_be_stopped():
+    assert Rungs(27, grace=1, eta=3).mean_epochs == pytest.approx(1 + 2 / 3 + 6 / 9 + 18 / 27)
+    assert Rungs(1).mean_epochs == 1
+    assert Rungs(10, grace=20).mean_epochs == 10

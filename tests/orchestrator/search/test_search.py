@@ -9,9 +9,11 @@ from orchestrator.base.errors import InputError
 from orchestrator.cli import main
 from orchestrator.config.layers import resolve
 from orchestrator.run.directory import Run
+from orchestrator.search.record import WARM, own, values
 from orchestrator.search.retrain_winners import retrainings
-from orchestrator.search.searcher import ListedTrials, StudyTrials, check_space
-from orchestrator.search.study import WARM, open_study, own, values, working_on
+from orchestrator.search.searcher import ListedTrials, StudyTrials
+from orchestrator.search.space_settings import check_space
+from orchestrator.search.study import open_study, working_on
 from orchestrator.search.warm_start import warm_start
 from orchestrator.training.trial import write_failure
 from search_spaces import get
@@ -27,15 +29,16 @@ def begin(folder, *settings, trials=()):
     return make_run(folder, list(trials), rows=40, config=config(*settings))
 
 
-def session(run, url=None):
-    study = open_study(run, run.config, SPACE, url)
+def session(run, url=None, say=lambda _: None):
+    study = open_study(run, run.config, SPACE, url, say)
     return StudyTrials(study, SPACE, run.config, run, "here")
 
 
 def finish(run, searching, tune_id, state="complete", **more):
     """Leave the files of a trial that ended, and say that it did."""
     trial = searching.assignments[tune_id]
-    fake = FakeTrial(trial.trial.id, state=state, reason="why", params=dict(trial.params), **more)
+    about = {"state": state, "reason": "why", "recipe": trial.config.recipe, **more}
+    fake = FakeTrial(trial.trial.id, params=dict(trial.params), **about)
     write(run, fake)
     searching.on_trial_complete(tune_id, error=state == "failed")
 
@@ -404,3 +407,207 @@ def test_a_space_that_is_wrong_is_one_line_before_a_run_is_made(tmp_path, capfd,
     assert says in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+THREE = """
+KINDS = ["none", "weights", "undersample"]
+def suggest(trial):
+    return {"balance.policy": trial.suggest_categorical("policy", KINDS)}
+"""
+
+
+def few_settings(folder):
+    """A sweep of a space of three settings, of which one is plain's."""
+    (folder / "space.py").write_text(THREE)
+    run = begin(folder / "run", f"sweep.space={folder}/space.py", "sweep.trials=8")
+    space = get(str(folder / "space.py"))
+    return StudyTrials(open_study(run, run.config, space), space, run.config, run, "here")
+
+
+def test_settings_that_were_trained_are_not_trained_again(tmp_path):
+    searching = few_settings(tmp_path)
+    names = []
+    while searching.suggest(str(len(names))) != Searcher.FINISHED:
+        names.append(str(len(names)))
+    given = [searching.assignments[name] for name in names]
+    assert [one.trial.id for one in given] == ["t000", "t001", "t002", "t003"]
+    assert {one.config.balance.policy for one in given[2:]} == {"weights", "undersample"}
+    assert "20 suggestions in a row were settings that other trials have had" in searching.enough
+    assert (searching.remaining, searching.interrupted) == (8, 4)
+    trials = searching._study.get_trials()
+    repeated = {trial.user_attrs.get("repeat") for trial in trials[2:]}
+    assert repeated == {None, "t000", "t002", "t003"}
+    finish(searching._run, searching, "2", "failed")  # perhaps the machine's fault: not had
+    again = few_settings_again(searching)
+    running = [trial.number for trial in trials if trial.state.name == "RUNNING"]
+    assert [trial.number for trial in again._left_running] == [
+        number for number in running if number != searching_number(trials, 2)
+    ]
+    names = []
+    while again.suggest(f"again{len(names)}") != Searcher.FINISHED:
+        names.append(f"again{len(names)}")
+    given = [again.assignments[name] for name in names]
+    assert [one.trial.id for one in given] == ["t000", "t001", "t003", "t004"]
+    assert given[3].config.balance == searching.assignments["2"].config.balance
+
+
+def searching_number(trials, place):
+    """The study's number of a trial of the sweep's own."""
+    return [trial.number for trial in trials if "repeat" not in trial.user_attrs][place]
+
+
+def few_settings_again(searching):
+    run = searching._run
+    return StudyTrials(searching._study, searching._space, run.config, run, "there")
+
+
+def test_a_repeated_setting_does_not_shift_the_numbers_of_those_after_it(tmp_path):
+    space = tmp_path / "space.py"
+    space.write_text(
+        "def suggest(trial):\n"
+        "    gamma = trial.suggest_float('gamma', 0, 3)\n"
+        "    return {'loss.gamma': 1.0 if trial.number in (3, 4) else gamma}\n"
+    )
+    run = begin(tmp_path / "run", f"sweep.space={space}")
+    own_space = get(str(space))
+
+    def open_again():
+        study = open_study(run, run.config, own_space)
+        return StudyTrials(study, own_space, run.config, run, "here")
+
+    searching = open_again()
+    for name in "abcdef":
+        searching.suggest(name)
+    ids = [searching.assignments[name].trial.id for name in "abcdef"]
+    assert ids == [f"t{n:03}" for n in range(6)]
+    assert [bool(t.user_attrs.get("repeat")) for t in searching._study.get_trials()] == [
+        *[False] * 4,
+        True,
+        *[False] * 2,
+    ]
+    asked = {one.trial.id: dict(one.params) for one in searching.assignments.values()}
+    again = open_again()
+    for name in "uvwxyz":
+        again.suggest(name)
+    assert {one.trial.id: dict(one.params) for one in again.assignments.values()} == asked
+
+
+def searched(folder, trials=5):
+    """A run with a complete, a failed and a pruned trial, and two that were interrupted."""
+    run = begin(folder, f"sweep.trials={trials}")
+    searching = session(run)
+    for name in "abcde":
+        searching.suggest(name)
+    for name, state in zip("abc", ("complete", "failed", "pruned"), strict=True):
+        finish(run, searching, name, state)
+    if trials > 4:
+        run.trial("t004").write_params(searching.assignments["e"].params)  # t003 had not begun
+    return run, searching
+
+
+def lose_the_journal(run):
+    (run.path / "optuna.journal").unlink()
+
+
+def run_lines_together(run):
+    journal = run.path / "optuna.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    lines[10] = lines[10][:40] + lines[11]
+    journal.write_text("".join(lines))
+
+
+def lose_a_line(run):
+    journal = run.path / "optuna.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    del lines[3]
+    journal.write_text("".join(lines))
+
+
+@pytest.mark.parametrize("harm", [lose_the_journal, run_lines_together, lose_a_line])
+def test_a_study_that_was_lost_is_made_anew_from_the_files(tmp_path, harm):
+    run, before = searched(tmp_path / "run")
+    told = {n: before._study.get_trials()[n] for n in range(3)}
+    asked = dict(before.assignments["e"].params)
+    harm(run)
+    words = []
+    again = session(run, say=words.append)
+    assert "5 trials, and has them again from their files" in words[-1]
+    for number, trial in told.items():
+        new = again._study.get_trials()[number]
+        assert (new.state, new.values, new.params) == (trial.state, trial.values, trial.params)
+        assert new.distributions == trial.distributions
+        assert new.user_attrs.get("recipe") == trial.user_attrs.get("recipe")
+    assert again.remaining == 2
+    assert harm is not lose_a_line or "another thing of t001" in words[0]
+    for name in "xy":
+        again.suggest(name)
+    assert [again.assignments[name].trial.id for name in "xy"] == ["t003", "t004"]
+    assert dict(again.assignments["y"].params) == asked
+    kept = sorted(path.name for path in run.path.glob("optuna.journal*"))
+    damaged = [] if harm is lose_the_journal else ["optuna.journal.damaged"]
+    assert kept == ["optuna.journal", *damaged]
+    said = []
+    assert len(states(session(run, say=said.append))) == 5
+    assert said == []  # it is whole again
+
+
+def test_an_unfinished_trial_that_repeats_another_keeps_its_number(tmp_path):
+    """As a sweep from before repeats were left out may have it."""
+    run, _ = searched(tmp_path / "run", trials=4)
+    for name in ("t003", "t004"):
+        params = dict(run.trial("t002").params)
+        run.trial(name).write_params(params)
+        write(run, FakeTrial("t005", params=params))
+    lose_the_journal(run)
+    run.record(config("sweep.trials=7"), run.data)
+    again = session(Run(run.path))
+    for name in "uvw":
+        again.suggest(name)
+    assert [again.assignments[name].trial.id for name in "uvw"] == ["t003", "t004", "t006"]
+
+
+def test_a_study_that_is_behind_its_files_catches_up_and_another_runs_is_put_aside(tmp_path):
+    run, _ = searched(tmp_path / "run", trials=4)
+    old = (run.path / "optuna.journal").read_bytes()
+    run.record(config("sweep.trials=6"), run.data)
+    more = session(Run(run.path))
+    for name in "xyz":
+        more.suggest(name)
+        finish(run, more, name)
+    newer = (run.path / "optuna.journal").read_bytes()
+    (run.path / "optuna.journal").write_bytes(old)
+    words = []
+    behind = session(Run(run.path), say=words.append)
+    assert words == [f"{run.path}: its study lacked 2 trials, and has them again from their files"]
+    for number in (4, 5):
+        trained = dict(run.trial(f"t{number:03}").params)
+        assert behind._study.get_trials()[number].params == trained
+
+    other, _ = searched(tmp_path / "other")
+    (other.path / "optuna.journal").write_bytes(newer.replace(b"gamma", b"gamme"))
+    words.clear()
+    session(other, say=words.append)
+    assert "tells another thing of t000 than the trial's files" in words[0]
+    assert (other.path / "optuna.journal.damaged").exists()
+
+
+def test_a_database_that_is_new_or_of_another_run(tmp_path):
+    run, _ = searched(tmp_path / "run")
+    lose_the_journal(run)
+    words = []
+    again = session(run, f"sqlite:///{tmp_path}/new.db", words.append)
+    assert "5 trials, and has them again from their files" in words[0]
+    assert states(again) == ["COMPLETE", "FAIL", "PRUNED", "WAITING", "WAITING"]
+    params = dict(run.trial("t002").params)
+    run.trial("t002").write_params(dict.fromkeys(params, 0.123))
+    with pytest.raises(InputError, match=r"new\.db: tells another thing of t002"):
+        session(Run(run.path), f"sqlite:///{tmp_path}/new.db")
+
+
+def test_blank_lines_of_a_journal_are_passed_over(tmp_path):
+    run, _ = searched(tmp_path / "run")
+    journal = run.path / "optuna.journal"
+    journal.write_text(journal.read_text().replace("\n", "\n\n", 3) + "\n")
+    words = []
+    assert states(session(run, say=words.append))[:3] == ["COMPLETE", "FAIL", "PRUNED"]
+    assert words == []

@@ -41,7 +41,7 @@ def run(folder, data):
     space.write_text(
         "def suggest(trial):\n"
         "    rate = trial.suggest_float('lr', 1e-5, 1e-3, log=True)\n"
-        "    return {'train.lr': rate if trial.number < 4 else 1e-9}\n"
+        "    return {'train.lr': rate if trial.number < 4 else 1e-9 * trial.number}\n"
     )
     words = ["--epochs", "4", "--trials", "9", "--confirm", "1"]
     more = ["--space", space, "--concurrent", "1", "--sampler", "random"]
@@ -138,6 +138,9 @@ def test_a_space_of_ones_own_stays_what_it_was(run, folder):
         again = Sweep.open(run, run.config, None, None, [])
     finally:
         file.write_text(written)
+    (said,) = again.words
+    assert f"{file}: edited since the run began, which goes on with its own copy" in said
+    assert Sweep.open(run, run.config, None, None, []).words == []
     assert again.space.suggest(FixedTrial({"lr": 1e-4})) == {"train.lr": 1e-4}
 
 
@@ -174,7 +177,11 @@ def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):
     words += ["--concurrent", "1"]
     assert sweep(data, out, *words, "--objective", "pareto") == 0
     assert "trials of" in capfd.readouterr().out
-    assert len(Run.open(str(out)).complete()) == 2
+    warm = Run.open(str(out))
+    assert len(warm.complete()) == 2
+    (out / "optuna.journal").unlink()
+    words = Sweep.open(warm, warm.config, None, None, []).words
+    assert ["lacked 2 trials" in words[0], words[1][:10]] == [True, "warm start"]
     assert sweep(data, folder / "cold", "--trials", "2", "--warm-start", folder / "none") == 2
     assert "no run here" in capfd.readouterr().err
     assert not (folder / "cold").exists()

@@ -1,8 +1,8 @@
-"""The training step on torch's meta device: what would wait for a GPU, or mix devices, fails there.
+"""The training step on torch's meta device: what would wait for a GPU, or mix devices, fails.
 
-Meta tensors have shapes and no values, so that whatever needs a value on the CPU (`item`, `nonzero`,
-a boolean mask, a copy to the CPU) raises, and so does an operation on a meta and a CPU tensor. What
-a GPU itself says of the same step, test_on_gpu.py asks where there is one.
+Meta tensors have shapes and no values, so that whatever needs a value on the CPU (`item`,
+`nonzero`, a boolean mask, a copy to the CPU) raises, and so does an operation on a meta and a CPU
+tensor. What a GPU itself says of the same step, test_on_gpu.py asks where there is one.
 """
 
 from contextlib import nullcontext
@@ -62,7 +62,7 @@ def test_a_step_neither_waits_for_its_device_nor_mixes_two(settings):
 
 
 def test_the_rehearsal_hears_a_step_that_waits(monkeypatch):
-    waiting = {**METHODS, "erm": lambda config: Waits(config)}
+    waiting = {**METHODS, "erm": Waits}
     monkeypatch.setattr(loop, "METHODS", waiting)
     with pytest.raises((RuntimeError, NotImplementedError)):
         take_steps(start())
@@ -77,7 +77,7 @@ class Waits(METHODS["erm"]):
 
 
 def test_the_rehearsal_hears_a_step_that_mixes_devices(monkeypatch):
-    monkeypatch.setattr(loop, "METHODS", {**METHODS, "erm": lambda config: Mixes(config)})
+    monkeypatch.setattr(loop, "METHODS", {**METHODS, "erm": Mixes})
     with pytest.raises(RuntimeError, match="device"):
         take_steps(start())
 

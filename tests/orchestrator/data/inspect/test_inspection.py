@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from io import StringIO
@@ -14,7 +15,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.config.settings import BalanceConfig
 from orchestrator.data.balance import expected_counts
 from orchestrator.data.inspect import contact_sheet as contact
-from orchestrator.data.inspect.inspection import group_reasons, inspect
+from orchestrator.data.inspect.inspection import figures, group_reasons, inspect
 from orchestrator.data.prepare.prepare import Options, prepare
 from orchestrator.data.sources.registry import open_source
 from orchestrator.data.sources.source import Source
@@ -47,6 +48,17 @@ def with_attributes(source: Source, label: Any = None, **attributes: Any) -> Sou
 
 @in_process
 class TestCounts:
+    def test_an_empty_stratum_is_said(self, make_faces: Any, tmp_path: Path) -> None:
+        never = np.where(np.arange(60) % 2, np.arange(60) // 2 % 2, 0)
+        source = open_source(str(make_faces(60, **{"class": never})))
+        store = prepare(source, tmp_path / "data", SMALL)
+        assert "No women of class 1 in train, val and test: networks" in inspected(store)
+        known = figures(store)
+        assert known["counts"] == store.meta.counts
+        assert known["draws"]["none"]["women 1"] == 0
+        assert known["notes"] == store.meta.empty_strata()
+        assert json.loads(json.dumps(known)) == {**known, "fractions": [0.6, 0.2, 0.2]}
+
     def test_by_split_gender_and_class(self, make_faces: Any, tmp_path: Path) -> None:
         store = prepare(open_source(str(make_faces(60))), tmp_path / "data", SMALL)
         text = inspected(store)

@@ -1,0 +1,161 @@
+"""The options of the commands around the main job, those that several share, and examples."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.cli.argparsing import Parser
+
+EXAMPLES = {
+    "prepare": (
+        "fairfront prepare celeba --out data --label 'Blond_Hair|Eyeglasses' --group Male",
+        "fairfront prepare faces.csv --images photos --out data --image-size 80",
+        "fairfront prepare synthetic:2000 --out data",
+    ),
+    "inspect": ("fairfront inspect data", "fairfront inspect data --json"),
+    "train": (
+        "fairfront train --data data --out runs/reference --recipe reference",
+        "fairfront train --data data --out runs/dro --recipe group-dro --set train.lr=3e-4",
+    ),
+    "sweep": (
+        "fairfront sweep --data data --out runs/1 --trials 40",
+        "fairfront sweep --data data --out runs/2 --space methods --objective pareto --confirm 5",
+        "fairfront sweep --out runs/1 --resume --trials 80",
+    ),
+    "search-spaces": ("fairfront search-spaces", "fairfront search-spaces show focal_gender"),
+    "config": (
+        "fairfront config recipes",
+        "fairfront config show --recipe reference --set train.epochs=5",
+        "fairfront config show runs/1",
+    ),
+    "report": ("fairfront report runs/1", "fairfront report runs/1 --json"),
+    "predict": (
+        "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
+        "fairfront predict --run runs/1 --trial t004 --images new.csv --out labels.csv",
+    ),
+    "watch": ("fairfront watch runs/1", "fairfront watch runs/1 --once"),
+    "dashboard": ("fairfront dashboard runs/1",),
+    "submit": (
+        "fairfront submit --wait -- sweep --data /shared/data --out /shared/runs/1",
+        "fairfront submit --address http://HOST:8265 -- report /shared/runs/1",
+    ),
+    "jobs": ("fairfront jobs --address http://HOST:8265",),
+    "logs": ("fairfront logs JOB --follow",),
+    "stop": ("fairfront stop JOB",),
+    "demo": ("fairfront demo", "fairfront demo --out try --faces 1000 --trials 4 --epochs 2"),
+    "doctor": ("fairfront doctor",),
+    "completion": (
+        "fairfront completion bash > ~/.local/share/bash-completion/completions/fairfront",
+        "fairfront completion zsh > ~/.zfunc/_fairfront",
+        "fairfront completion fish > ~/.config/fish/completions/fairfront.fish",
+    ),
+}
+"""Command lines to copy, by command."""
+AT_WORK = ("prepare", "train", "sweep", "predict", "demo")
+"""Commands that show what they are at, unless told not to."""
+AS_JSON = ("inspect", "doctor", "report", "jobs", "search-spaces")
+"""Commands whose answer programs read, too."""
+
+
+def add_shared(commands: Mapping[str, Parser]) -> None:
+    """Give the commands, by name, the options that several have, and an example each."""
+    for name, parser in commands.items():
+        lines = "\n".join(f"  {line}" for line in EXAMPLES[name])
+        parser.epilog = f"example{'s' * (len(EXAMPLES[name]) > 1)}:\n{lines}"
+        if name in AT_WORK:
+            parser.add_argument(
+                "-q", "--quiet", action="store_true", help="show the result alone, no progress"
+            )
+        if name in AS_JSON:
+            add_json(parser, default=False)
+
+
+def add_json(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+    """Add ``--json``; what lies below a command that has it leaves the command's own alone."""
+    parser.add_argument(
+        "--json", action="store_true", default=default, help="print JSON, for programs"
+    )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what a configuration is made of."""
+    parser.add_argument("--config", metavar="FILE.yaml", help="a configuration file")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings over the recipe and the file, for example loss.gamma=2",
+    )
+
+
+def add_config(commands: Any) -> None:
+    """Add `config`."""
+    parser = commands.add_parser("config", help="show a configuration, or list the recipes")
+    parser.set_defaults(command_name="config")
+    actions = parser.add_subparsers(metavar="ACTION", parser_class=Parser, required=True)
+    actions.add_parser("recipes", help="the recipes, and what each sets").set_defaults(
+        action="recipes"
+    )
+    show = actions.add_parser("show", help="every setting, as a recipe, a file and --set make it")
+    show.add_argument("target", nargs="?", metavar="RUN", help="a run, instead of what follows")
+    show.add_argument("--recipe", help="a preset, such as plain, reference or group-dro (default)")
+    add_settings(show)
+    show.set_defaults(action="show")
+
+
+def add_submit(commands: Any) -> None:
+    """Add `submit`."""
+    parser = commands.add_parser("submit", help="run a command on a Ray cluster")
+    parser.add_argument("--wait", action="store_true", help="follow the log to the job's end")
+    _add_address(parser)
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help="for example -- sweep …"
+    )
+    parser.set_defaults(command_name="submit")
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address", metavar="URL", help="the cluster's dashboard (http://127.0.0.1:8265)"
+    )
+
+
+def add_job_commands(commands: Any) -> None:
+    """Add `jobs`, `logs` and `stop`."""
+    for name, explained in (
+        ("jobs", "list the cluster's jobs"),
+        ("logs", "print a job's log"),
+        ("stop", "stop a job"),
+    ):
+        parser = commands.add_parser(name, help=explained)
+        if name != "jobs":
+            parser.add_argument("job", metavar="JOB")
+        if name == "logs":
+            parser.add_argument("--follow", action="store_true", help="until the job ends")
+        _add_address(parser)
+        parser.set_defaults(command_name=name)
+
+
+def add_demo(commands: Any) -> None:
+    """Add `demo`."""
+    parser = commands.add_parser("demo", help="the main job on synthetic faces, in minutes")
+    parser.add_argument("--out", default="demo", metavar="DIR", help="a folder to make (demo)")
+    parser.add_argument("--faces", type=int, default=4000)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.set_defaults(command_name="demo")
+
+
+def add_doctor(commands: Any) -> None:
+    """Add `doctor`."""
+    parser = commands.add_parser("doctor", help="check this machine")
+    parser.set_defaults(command_name="doctor")
+
+
+def add_completion(commands: Any) -> None:
+    """Add `completion`."""
+    parser = commands.add_parser("completion", help="print what a shell completes words with")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+    parser.set_defaults(command_name="completion")
