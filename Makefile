@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check lint bench clean
+.PHONY: help demo test test-all check lint bench gpu clean
 # A file's tests share its fixtures, and a process's its Ray cluster; conftest.py has the long first.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
@@ -18,6 +18,7 @@ help:
 	@echo "make test    the tests, but for those that take minutes"
 	@echo "make check   what CI runs: ruff, mypy --strict, import-linter and all tests"
 	@echo "make bench   the benchmarks behind the figures in docs/"
+	@echo "make gpu     the tests and benchmarks that need a GPU, in about eight minutes"
 
 demo: $(VENV)/.installed
 	@rm -rf demo
@@ -39,6 +40,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info
