@@ -211,6 +211,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         images=arguments.images,
         label=arguments.label,
         group=arguments.group,
+        columns=arguments.column,
         seed=arguments.seed,
         missing=arguments.missing,
     )

@@ -1,18 +1,20 @@
 """Where faces come from: each entry of `SOURCES` opens one kind as a `Source`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from orchestrator.base.errors import InputError, ReadingError
 from orchestrator.base.files import parse_uri, reason_of
-from orchestrator.data.reading import zip_members
+from orchestrator.data.reading import columnar, zip_members
 from orchestrator.data.sources.celeba import open_celeba
 from orchestrator.data.sources.celeba_layout import find_layout
+from orchestrator.data.sources.chosen_columns import parse_given
 from orchestrator.data.sources.embedded_parquet import find_shards, holds_images, open_embedded
 from orchestrator.data.sources.manifest import open_manifest
 from orchestrator.data.sources.source import Source, drop_missing, open_images
 from orchestrator.data.sources.synthetic.source import open_synthetic
+from orchestrator.data.sources.tables import SUFFIXES
 
 
 def open_source(
@@ -21,6 +23,7 @@ def open_source(
     images: str | None = None,
     label: str | None = None,
     group: str | None = None,
+    columns: Sequence[str] = (),
     seed: int = 0,
     missing: Literal["refuse", "drop"] = "refuse",
 ) -> Source:
@@ -29,13 +32,15 @@ def open_source(
     Parameters
     ----------
     spec
-        A manifest (``.csv``, ``.parquet``), a CelebA folder, Parquet with the images in it (a file
+        A manifest, with one of `SUFFIXES`, a CelebA folder, Parquet with the images in it (a file
         or a folder), or ``synthetic[:N]``.
     images
         The folder or zip archive of the images, where it is not the source's own.
     label, group
         Rules over attributes, for class 1 and for men; None: the columns of the source, or else
         the rules that are usual.
+    columns
+        Which columns are what, each as ``KEY=COLUMN`` (`parse_given`).
     seed
         Of synthetic faces.
     missing
@@ -46,18 +51,19 @@ def open_source(
     InputError
         No such source, something wrong in it, or no way to reach it.
     """
+    told = parse_given(columns, label, group)
     with _naming(spec):
         kind = _kind(spec)
     given = {"--images": images, "--missing": missing if missing == "drop" else None}
     if kind == "synthetic":
-        given |= {"--label": label, "--group": group}
+        given |= {"--label": label, "--group": group, "--column": " ".join(columns)}
     for option, value in given.items():
         if value and kind in OWN_IMAGES:
             raise InputError(f"{option} {value}: {spec} {OWN_IMAGES[kind]}; leave {option} out")
     with _naming(f"--images {images}"):
         root = open_images(parse_uri(images)) if images else None
     with _naming(spec):
-        options = {"images": root, "label": label, "group": group, "seed": seed}
+        options = {"images": root, "given": told, "seed": seed}
         source = SOURCES[kind](spec, options)
         return drop_missing(source, spec) if missing == "drop" else source
 
@@ -85,29 +91,30 @@ def _kind(spec: str) -> str:
     if spec.partition(":")[0] == "synthetic":
         return "synthetic"
     path = parse_uri(spec)
-    if path.suffix == ".csv":
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES and suffix not in columnar.SUFFIXES:
         return "manifest"
     if path.is_dir():
         return "embedded" if not find_layout(path) and find_shards(path) else "celeba"
-    if path.suffix == ".parquet":
+    if suffix in columnar.SUFFIXES:
         return "embedded" if holds_images(path) else "manifest"
-    fault = "neither .csv nor .parquet" if path.exists() else "no such file or folder"
-    if path.suffix.lower() == zip_members.SUFFIX and path.exists():
+    fault = "no source of faces" if path.exists() else "no such file or folder"
+    if suffix == zip_members.SUFFIX and path.exists():
         raise InputError(
             f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies "
             f"in, or a manifest with --images {spec}"
         )
     raise InputError(
-        f"{spec}: {fault}; give a manifest (.csv, .parquet), a CelebA folder, a folder of .parquet "
-        "files with images, or synthetic[:N]"
+        f"{spec}: {fault}; give a table ({', '.join(SUFFIXES)}), a CelebA folder, a folder of "
+        ".parquet files with images, or synthetic[:N]"
     )
 
 
 OWN_IMAGES = {"embedded": "holds its images itself", "synthetic": "is drawn"}
 """The sources that have their images, and why."""
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
-    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"], o["label"], o["group"]),
-    "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["label"], o["group"]),
-    "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["label"], o["group"]),
+    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"], o["given"]),
+    "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["given"]),
+    "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["given"]),
     "synthetic": lambda spec, o: open_synthetic(spec, o["seed"]),
 }
