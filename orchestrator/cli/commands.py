@@ -195,6 +195,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
     from orchestrator.data.prepare.prepare import Options, refuse_taken
     from orchestrator.data.prepare.prepare import prepare as prepare_store
     from orchestrator.data.sources.registry import open_source
+    from orchestrator.data.sources.source import refuse_absent
 
     options = Options(
         image_size=arguments.image_size,
@@ -215,6 +216,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         seed=arguments.seed,
         missing=arguments.missing,
     )
+    refuse_absent(source, arguments.source)
     for note in source.notes:
         print(note, flush=True)
     with in_ray() as screen, screen.count_rows("preparing") as show:

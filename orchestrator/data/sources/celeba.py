@@ -22,8 +22,9 @@ from orchestrator.data.reading.zip_members import SUFFIX, Archive
 from orchestrator.data.sources.celeba_layout import ATTRIBUTES, IMAGES, PNG, find_layout
 from orchestrator.data.sources.chosen_columns import Given, refuse_unused
 from orchestrator.data.sources.facts import Facts
+from orchestrator.data.sources.file_names import locate
 from orchestrator.data.sources.label_rules import USUAL, apply_rule
-from orchestrator.data.sources.source import ImageRoot, Source, locate, make_source, open_images
+from orchestrator.data.sources.source import ImageRoot, Source, make_source, open_images
 from orchestrator.data.splits import SPLITS
 
 BOTH = {"-1", "0"}
@@ -64,11 +65,12 @@ def open_celeba(
     attributes = _read_attributes(layout.attributes)
     facts = Facts(attributes)
     names = attributes.index.tolist()
+    located = locate(_as_stored(names, root), root, where, by_tail=False)
     split = _read_list(layout.partition, names, len(SPLITS)).map(dict(enumerate(SPLITS)))
     table = pd.DataFrame(
         {
             "filename": names,
-            "path": locate(_as_stored(names, root), root, where),
+            "path": located.paths,
             "label": apply_rule(label, facts, where),
             "gender": np.where(apply_rule(group, facts, where), 1, -1),
             "identity": _read_list(layout.identity, names, 2**31).to_numpy(),
@@ -82,7 +84,7 @@ def open_celeba(
         table,
         where,
         attributes=attributes,
-        notes=(f"{layout}, images in {layout.within(shown)}; {rules}",),
+        notes=(f"{layout}, images in {layout.within(shown)}; {rules}", *located.notes),
     )
 
 

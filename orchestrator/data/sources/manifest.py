@@ -9,12 +9,15 @@ is ignored. Rows are counted from 1, the header not among them.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, parse_uri
+from orchestrator.data.reading.file_kinds import is_junk
 from orchestrator.data.sources.chosen_columns import (
     KEYS,
     Chosen,
@@ -25,9 +28,10 @@ from orchestrator.data.sources.chosen_columns import (
     refuse_unused,
 )
 from orchestrator.data.sources.facts import Facts
+from orchestrator.data.sources.file_names import locate
 from orchestrator.data.sources.label_rules import classify, find_attributes
 from orchestrator.data.sources.manifest_columns import parse_identities, parse_texts
-from orchestrator.data.sources.source import ImageRoot, Source, locate, make_source
+from orchestrator.data.sources.source import ImageRoot, Source, make_source
 from orchestrator.data.sources.tables import read_table
 
 COLUMNS = ("class", "gender", "identity", "split")
@@ -54,12 +58,21 @@ def open_manifest(path: Anywhere, images: ImageRoot | None, given: Given) -> Sou
     """
     table, notes = read_table(path, {*NAMES, *COLUMNS, *given.mentioned()})
     root = images or parse_uri(path.parent)
-    return open_rows(table, root, given, str(path), name=path.name, notes=notes)
+    by_tail = images is not None
+    return open_rows(table, Root(root, by_tail), given, str(path), name=path.name, notes=notes)
+
+
+class Root(NamedTuple):
+    """Where the files lie that a table names."""
+
+    images: ImageRoot
+    given: bool = False
+    """The user says so: then names may be paths of another machine."""
 
 
 def open_rows(
     table: pa.Table,
-    root: ImageRoot,
+    root: Root,
     given: Given,
     where: str,
     *,
@@ -73,7 +86,7 @@ def open_rows(
     table
         Its columns.
     root
-        The folder or archive that file names resolve against.
+        What file names resolve against.
     given
         What the user says of the columns.
     where, name
@@ -91,8 +104,8 @@ def open_rows(
     column = chosen.columns.get(NAMES[0]) or _file_column(table, where)
     faces = read_columns(table, chosen, where)
     names = parse_texts(table[column].to_pylist())
-    faces["filename"] = names
-    faces["path"] = locate(names, root, where)
+    located = locate(names, root.images, where, by_tail=root.given)
+    faces["filename"], faces["path"] = names, located.paths
     faces["identity"] = _identities(table, chosen, where)
     besides = (column, *COLUMNS, *(chosen.columns.get(key, "") for key in COLUMNS[2:]))
     attributes = find_attributes(table, besides)
@@ -102,6 +115,12 @@ def open_rows(
     said += [f"{where}: files: {column}"] if column != NAMES[0] else []
     said += [note for note in chosen.notes if not note.startswith(f"{where}: filename:")]
     said += classify(faces, Facts(attributes, table), chosen.rules, where, table.column_names)
+    said += located.notes
+    junk = faces["filename"].map(is_junk).to_numpy(bool)
+    if junk.any():
+        left_out = ", ".join(f"{names[row]} (row {row + 1})" for row in np.flatnonzero(junk))
+        said.append(f"{where}: no images, and left out: {left_out}")
+        faces, attributes = faces[~junk], attributes if attributes is None else attributes[~junk]
     name += chosen.name()
     return make_source(name, faces, where, attributes=attributes, notes=tuple(said))
 
