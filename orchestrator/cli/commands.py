@@ -213,6 +213,7 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         label=arguments.label,
         group=arguments.group,
         columns=arguments.column,
+        layout=arguments.layout,
         seed=arguments.seed,
         missing=arguments.missing,
     )

@@ -59,7 +59,7 @@ def open_celeba(
         raise InputError(
             f"{folder / ATTRIBUTES[0]}: no such file; give a CelebA folder (with "
             f"{ATTRIBUTES[0]} or .csv and {IMAGES}/ or {IMAGES}{SUFFIX}), a folder of .parquet "
-            "files, or a manifest"
+            "files, a manifest, or --layout class/gender for folders that say so"
         )
     where, root = str(layout.attributes), images or open_images(layout.images())
     attributes = _read_attributes(layout.attributes)

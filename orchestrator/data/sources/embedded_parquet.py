@@ -36,13 +36,12 @@ from orchestrator.data.sources.chosen_columns import (
 from orchestrator.data.sources.facts import Facts
 from orchestrator.data.sources.label_rules import classify, find_attributes, is_numeric
 from orchestrator.data.sources.manifest_columns import (
-    SYNONYMS,
     holds_words,
     parse_identities,
     parse_texts,
+    split_of,
 )
 from orchestrator.data.sources.source import Source, make_source
-from orchestrator.data.splits import SPLITS
 
 PATTERN = "*.[pP][aA][rR][qQ][uU][eE][tT]"
 KNOWN = ("filename", "class", "gender", "identity", "celeb_id", "split", parquet_images.COLUMN)
@@ -217,7 +216,7 @@ def _faces(shard: _Shard, chosen: Chosen, image: str) -> pd.DataFrame:
     faces = read_columns(shard.table, chosen, str(shard.file))
     faces["path"] = [parquet_images.uri(row, shard.file, image) for row in range(len(shard.table))]
     if "split" not in chosen.columns:
-        faces["split"] = pd.Series([_split_of(shard.name)] * len(faces), dtype=object)
+        faces["split"] = pd.Series([split_of(shard.name)] * len(faces), dtype=object)
     return faces
 
 
@@ -231,16 +230,6 @@ def _identities(shards: Sequence[_Shard], column: str) -> "pd.Series[Any]":
         for some, shard in zip(cells, shards, strict=True)
     ]
     return pd.concat(parsed, ignore_index=True)
-
-
-def _split_of(name: str) -> str | None:
-    """Return the split that the name of a file tells, or that of the nearest folder."""
-    for part in reversed(name.split("/")):
-        word = re.split(r"[-_.]", part, maxsplit=1)[0].lower()
-        split = SYNONYMS.get(word, word)
-        if split in SPLITS:
-            return split
-    return None
 
 
 def _filenames(shards: Sequence[_Shard], column: str | None, image: str) -> list[str]:

@@ -67,7 +67,7 @@ def locate(names: Sequence[str], images: ImageRoot, where: str, *, by_tail: bool
             odd.append(row)
     if not odd:
         return Located(paths, ())
-    known = _Files(list(_files_in(images)), by_tail, anywhere=len(odd) == len(names))
+    known = _Files(list(files_in(images)), by_tail, anywhere=len(odd) == len(names))
     others = {*paths}.difference(paths[row] for row in odd)
     meant: dict[int, _Match] = {}
     for row in odd:
@@ -185,7 +185,7 @@ def _exists(path: str, images: ImageRoot) -> bool:
     return os.path.exists(path)  # noqa: PTH110  # a third of the time of Path.exists
 
 
-def _files_in(images: ImageRoot) -> Iterator[str]:
+def files_in(images: ImageRoot) -> Iterator[str]:
     """Give the names of all files that may be images, from the folder or the archive on."""
     if isinstance(images, Archive):
         yield from (name.removeprefix(images.top) for name in images.members)

@@ -56,10 +56,24 @@ def open_manifest(path: Anywhere, images: ImageRoot | None, given: Given) -> Sou
     InputError
         A missing file or column, or a value that is not allowed; the message names the row.
     """
-    table, notes = read_table(path, {*NAMES, *COLUMNS, *given.mentioned()})
+    table, notes = read_table(path, needed_columns(given))
     root = images or parse_uri(path.parent)
     by_tail = images is not None
     return open_rows(table, Root(root, by_tail), given, str(path), name=path.name, notes=notes)
+
+
+def needed_columns(given: Given) -> set[str]:
+    """Return the names of the columns to read, beside attributes."""
+    return {*NAMES, *COLUMNS, *given.mentioned()}
+
+
+def place_files(table: pa.Table, given: Given, folder: str, where: str) -> pa.Table:
+    """Put a folder before the names of the files in a table."""
+    chosen = choose_columns(table, given, where)
+    column = chosen.columns.get(NAMES[0]) or _file_column(table, where)
+    names = [f"{folder}/{name}" if name else "" for name in parse_texts(table[column].to_pylist())]
+    index = table.column_names.index(column)
+    return table.set_column(index, column, pa.array(names, pa.string()))
 
 
 class Root(NamedTuple):

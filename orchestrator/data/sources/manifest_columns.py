@@ -1,5 +1,6 @@
 """The values of a table's columns, checked; a complaint names the row, counted from 1."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,6 +128,16 @@ def parse_splits(values: list[Any], where: str, column: str = "split") -> "pd.Se
                 f"{', '.join(SPLITS)}, or empty"
             )
     return pd.Series([name or None for name in names], dtype=object)
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that the name of a file tells, or that of the nearest folder."""
+    for part in reversed(name.split("/")):
+        word = re.split(r"[-_.]", part, maxsplit=1)[0].lower()
+        split = SYNONYMS.get(word, word)
+        if split in SPLITS:
+            return split
+    return None
 
 
 def _mend(key: str, column: str, value: str) -> str:
