@@ -117,6 +117,11 @@ def _add_prepare(commands: Any) -> None:
         default="refuse",
         help="drop: leave out the faces whose images are not there (refuse, above --max-bad)",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be made, from the table and 200 images, and write nothing",
+    )
     parser.set_defaults(command_name="prepare")
 
 

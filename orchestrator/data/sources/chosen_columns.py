@@ -94,6 +94,11 @@ class Chosen:
     notes: tuple[str, ...]
     """What was found under another name than the usual one."""
 
+    def described(self, **columns: str) -> dict[str, str]:
+        """Return for the user which column or rule has what, beside `columns`."""
+        found = {**columns, **self.columns, **{key: rule.text for key, rule in self.rules.items()}}
+        return {key: found[key] for key in KEYS if key in found}
+
     def name(self) -> str:
         """Return what is added to the name of a data set: how class and gender were made."""
         used = [

@@ -100,7 +100,15 @@ def open_embedded(path: Anywhere, given: Given, files: dict[str, Anywhere] | Non
     notes += chosen.notes
     notes += classify(faces, Facts(attributes, joined), chosen.rules, where, shards[0].columns)
     name = path.name + chosen.name()
-    return make_source(name, faces, where, attributes=attributes, in_order=True, notes=tuple(notes))
+    return make_source(
+        name,
+        faces,
+        where,
+        attributes=attributes,
+        in_order=True,
+        notes=tuple(notes),
+        columns=chosen.described(image=image),
+    )
 
 
 def holds_images(file: Anywhere) -> bool:

@@ -136,7 +136,8 @@ def open_rows(
         said.append(f"{where}: no images, and left out: {left_out}")
         faces, attributes = faces[~junk], attributes if attributes is None else attributes[~junk]
     name += chosen.name()
-    return make_source(name, faces, where, attributes=attributes, notes=tuple(said))
+    found = chosen.described(filename=column)
+    return make_source(name, faces, where, attributes=attributes, notes=tuple(said), columns=found)
 
 
 def _file_column(table: pa.Table, where: str) -> str:

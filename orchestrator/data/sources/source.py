@@ -1,8 +1,8 @@
 """What every source of faces comes down to: a table of images, labels and genders."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
@@ -53,6 +53,8 @@ class Source:
     """What else is known of the faces: bool columns, a row for each of `table`, in its order."""
     notes: tuple[str, ...] = ()
     """For the user: what was found, and how it was understood."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """For the user: the column, or the rule, that each thing known of a face comes from."""
 
 
 def make_source(
@@ -64,6 +66,7 @@ def make_source(
     *,
     in_order: bool = False,
     notes: tuple[str, ...] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> Source:
     """Check a table, sort it and take its fingerprint.
 
@@ -79,7 +82,7 @@ def make_source(
         Of the source; the attributes in the order of `table`.
     in_order
         Leave the rows as they are, for images that are best read in this order.
-    notes
+    notes, columns
         Of the source.
 
     Raises
@@ -98,7 +101,7 @@ def make_source(
         attributes = attributes.iloc[table.index].reset_index(drop=True)
     table = table.reset_index(drop=True)
     notes = tuple(" ".join(note.splitlines()) for note in notes)  # names in them may have several
-    return Source(name, table, _fingerprint(table), drawing, attributes, notes)
+    return Source(name, table, _fingerprint(table), drawing, attributes, notes, columns or {})
 
 
 def drop_missing(source: Source, where: str) -> Source:
