@@ -1,6 +1,7 @@
 """Parquet and Arrow files, read by columns."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,6 +48,30 @@ def read_columns(
         return table
     values = pc.struct_field(table[column], inner)
     return table.drop_columns(column).append_column(column, values)
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return what the numbers of columns mean, from 0, where Hugging Face has written it."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            column: [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def write_out(table: pa.Table, names: Mapping[str, Sequence[str]]) -> pa.Table:
+    """Put names for the numbers of some columns; a number without one, as -1, is missing."""
+    for column, called in names.items():
+        if table.column_names.count(column) == 1:
+            known = dict(enumerate(called))
+            cells = [known.get(number) for number in table[column].to_pylist()]
+            index = table.column_names.index(column)
+            table = table.set_column(index, column, pa.array(cells, pa.string()))
+    return table
 
 
 def read_batches(path: Anywhere, names: Sequence[str]) -> Iterator[pa.RecordBatch]:

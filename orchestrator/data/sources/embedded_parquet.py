@@ -12,7 +12,7 @@ faces and different for each; else by its file and its row there, from 0, as in
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +42,7 @@ from orchestrator.data.sources.manifest_columns import (
     split_of,
 )
 from orchestrator.data.sources.source import Source, make_source
+from orchestrator.data.sources.tables import describe_names, names_to_write_out
 
 PATTERN = "*.[pP][aA][rR][qQ][uU][eE][tT]"
 KNOWN = ("filename", "class", "gender", "identity", "celeb_id", "split", parquet_images.COLUMN)
@@ -58,6 +59,8 @@ class _Shard:
     """The names of all its columns."""
     table: pa.Table
     """Those that are `KNOWN` or asked for, the numeric ones, and the names of the images."""
+    written_out: Mapping[str, Sequence[str]]
+    """What numbers meant, by columns."""
 
     def column(self, name: str | None) -> list[Any]:
         """Return a column as a list; all None where there is none."""
@@ -97,6 +100,7 @@ def open_embedded(path: Anywhere, given: Given, files: dict[str, Anywhere] | Non
     other = (image, people, *(chosen.columns.get(key, "") for key in ("filename", "split")))
     attributes = find_attributes(joined, besides=(*KNOWN, *other))
     notes = [f"{where}: images: {image}"] if image != parquet_images.COLUMN else []
+    notes += [f"{where}: {said}" for said in describe_names(shards[0].written_out)]
     notes += chosen.notes
     notes += classify(faces, Facts(attributes, joined), chosen.rules, where, shards[0].columns)
     name = path.name + chosen.name()
@@ -184,8 +188,10 @@ def _read(file: Anywhere, name: str, image: str, needed: set[str]) -> _Shard:
         small = [name for name in small if not parquet_images.holds_bytes(schema, name)]
         named = parquet_images.has_names(schema, image)
         table = columnar.read_columns(file, small, (image, "path") if named else None)
+        written_out = names_to_write_out(schema, needed)
+        table = columnar.write_out(table, written_out)
     stem = name.removesuffix(file.suffix)
-    return _Shard(file, stem, schema.names, table)
+    return _Shard(file, stem, schema.names, table, written_out)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -50,7 +50,7 @@ def read_table(path: Anywhere, needed: Collection[str] = ()) -> tuple[pa.Table, 
     try:
         if suffix in columnar.SUFFIXES:
             path.open("rb").close()  # Arrow would not say in a few words why it cannot be
-            table = _read_columnar(path, {name.casefold() for name in needed})
+            table = _read_columnar(path, {name.casefold() for name in needed}, notes)
         else:
             text = _decode(path.read_bytes(), str(path), notes)
             table = (
@@ -70,14 +70,38 @@ def read_table(path: Anywhere, needed: Collection[str] = ()) -> tuple[pa.Table, 
     return table.select(kept), said
 
 
-def _read_columnar(path: Anywhere, needed: Collection[str]) -> pa.Table:
+def _read_columnar(path: Anywhere, needed: Collection[str], notes: list[str]) -> pa.Table:
     schema = columnar.read_schema(path)
     names = [
         field.name
         for field in schema
         if field.name.strip().casefold() in needed or is_numeric(field.type)
     ]
-    return columnar.read_columns(path, names)
+    written_out = names_to_write_out(schema, needed)
+    notes += describe_names(written_out)
+    return columnar.write_out(columnar.read_columns(path, names), written_out)
+
+
+def names_to_write_out(schema: pa.Schema, needed: Collection[str]) -> dict[str, list[str]]:
+    """Return the names that Hugging Face gives to numbers which say nothing themselves.
+
+    Those are genders, and what is to be compared; of two values others are attributes, and people
+    are numbers.
+    """
+    return {
+        column: names
+        for column, names in columnar.class_names(schema).items()
+        if column.casefold() == "gender"
+        or (len(names) > 2 and column.casefold() in {*needed} - {"identity", "celeb_id"})
+    }
+
+
+def describe_names(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say what numbers mean."""
+    return [
+        f"{column}: " + ", ".join(f"{number} is {name}" for number, name in enumerate(called))
+        for column, called in names.items()
+    ]
 
 
 def _decode(data: bytes, where: str, notes: list[str]) -> str:

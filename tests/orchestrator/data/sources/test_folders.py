@@ -191,6 +191,31 @@ def test_fairface(tmp_path: Path) -> None:
     assert "--column class='NAME==VALUE'" in said
 
 
+@pytest.mark.parametrize("embedded", [True, False])
+def test_fairface_as_hugging_face_has_it(tmp_path: Path, embedded: bool) -> None:
+    """Its genders are numbers, 0 for men, whose names are in the file."""
+    classes = {
+        "gender": ["Male", "Female"],
+        "age": ["0-2", "3-9", "10-19"],
+        "tested": ["no", "yes"],
+    }
+    features = {name: {"names": names, "_type": "ClassLabel"} for name, names in classes.items()}
+    columns = {"gender": [0, 1, 0, 1], "age": [0, 1, 1, 2], "tested": [0, 0, 0, 1]}
+    images = {"image": image_struct(NAMES) if embedded else pa.array(NAMES)}
+    table = pa.table({**images, **columns}).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    path = put(tmp_path, NAMES) / "train.parquet"
+    pq.write_table(table, path)
+    source = open_source(str(path), columns=["class=age==3-9"])
+    check(source, NAMES, CLASS, GENDER)
+    notes = " ".join(source.notes)
+    assert "gender: 0 is Male, 1 is Female" in notes
+    assert "age: 0 is 0-2, 1 is 3-9, 2 is 10-19" in notes
+    assert source.attributes is not None
+    assert source.attributes.columns.tolist() == ["tested"]
+
+
 UTKFACE = [
     "20_0_1_20170109142408075.jpg.chip.jpg",
     "61_1_3_20170109150557335.jpg",
