@@ -142,8 +142,8 @@ def split_of(name: str) -> str | None:
 
 def _mend(key: str, column: str, value: str) -> str:
     """Show the option that says what a value means."""
-    who = "who is a man" if key == "gender" else "what is class 1"
-    return f"say {who}, as --column {key}='{column}=={value}'"
+    meant = "a man" if key == "gender" else "class 1"
+    return f"if {value} is {meant}, give --column {key}='{column}=={value}'"
 
 
 def _whole(

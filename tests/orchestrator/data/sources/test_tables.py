@@ -166,8 +166,8 @@ def test_a_gender_that_does_not_say_who_is_a_man(
     path = tmp_path / "m.csv"
     TABLE.assign(gender=given).to_csv(path, index=False)
     assert refusal(path) == (
-        f"{path}: gender is {said}, and nothing says which of them is a man; say who is a man, as "
-        f"--column gender='gender=={value}'"
+        f"{path}: gender is {said}, and nothing says which of them is a man; if {value} is a man, "
+        f"give --column gender='gender=={value}'"
     )
     source = open_source(str(path), columns=[f"gender=gender=={value}"])
     men = [str(cell).lower() == value for cell in given]
@@ -256,7 +256,7 @@ def test_a_rule_over_columns(tmp_path: Path, suffix: str, rule: str, meant: list
         ([*BASE, "image=photo"], "--column image=photo: {} names images that are files"),
         ([*BASE, "class=Hairs"], "--column class=Hairs: no such attribute in {}; near: Male"),
         ([*BASE, "class=Hair"], "{}: row 1: Hair is blond; it must be 0 or 1 (or -1 or 1 through"),
-        ([*BASE, "class=Hair"], "; or say what is class 1, as --column class='Hair==blond'"),
+        ([*BASE, "class=Hair"], "; or if blond is class 1, give --column class='Hair==blond'"),
         ([*BASE, "class=age=40"], "--column class=age=40: compare with ==, as age==40"),
         (
             [*BASE, "class=Hair==blonde"],
@@ -271,7 +271,10 @@ def test_a_rule_over_columns(tmp_path: Path, suffix: str, rule: str, meant: list
             ["filename=photo", "class=Glasses", "gender=Female"],
             "by its name 1 is a woman; give",
         ),
-        (["filename=photo", "class=Glasses", "gender=Smiling"], "as --column gender='Smiling==1'"),
+        (
+            ["filename=photo", "class=Glasses", "gender=Smiling"],
+            "give --column gender='Smiling==1'",
+        ),
         (["class=Glasses"], "{}: no column filename; a manifest has filename, class, gender and"),
         (["class=Glasses"], "; say which it is, as --column filename=COLUMN"),
     ],
