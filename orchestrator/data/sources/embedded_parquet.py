@@ -44,7 +44,7 @@ from orchestrator.data.sources.manifest_columns import (
 from orchestrator.data.sources.source import Source, make_source
 from orchestrator.data.sources.tables import describe_names, names_to_write_out
 
-PATTERN = "*.[pP][aA][rR][qQ][uU][eE][tT]"
+PATTERNS = ("*.[pP][aA][rR][qQ][uU][eE][tT]", "*.arrow", "*.feather")
 KNOWN = ("filename", "class", "gender", "identity", "celeb_id", "split", parquet_images.COLUMN)
 
 
@@ -78,7 +78,7 @@ def open_embedded(path: Anywhere, given: Given, files: dict[str, Anywhere] | Non
     given
         What the user says of the columns.
     files
-        The files, by their paths in the folder; None: `path`, or the Parquet files in it.
+        The files, by their paths in the folder; None: `path`, or those in it.
 
     Raises
     ------
@@ -127,9 +127,14 @@ def holds_images(file: Anywhere) -> bool:
 
 
 def find_shards(folder: Anywhere) -> dict[str, Anywhere]:
-    """Return the Parquet files in a folder and below, in order, by their paths in it."""
+    """Return the Parquet files in a folder and below, else those of Arrow, by their paths in it."""
+    some = (_find_files(folder, pattern) for pattern in PATTERNS)
+    return next(filter(None, some), {})
+
+
+def _find_files(folder: Anywhere, pattern: str) -> dict[str, Anywhere]:
     prefix = len(str(folder).rstrip("/")) + 1
-    found = {str(file)[prefix:]: file for file in folder.rglob(PATTERN)}
+    found = {str(file)[prefix:]: file for file in folder.rglob(pattern)}
     hidden = re.compile(r"(^|/)[._]")  # caches, for example
     # Spark names folders so too. They are told by what lies in them: to a web server all is a file.
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}

@@ -1,9 +1,13 @@
 """Names in a table that are not spelt as the files are."""
 
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unicodedata import normalize
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from layouts import write_zip
 
 from orchestrator.base.errors import InputError
@@ -82,6 +86,44 @@ def test_a_path_of_another_machine(tmp_path: Path, top: str, packed: bool) -> No
             InputError, match=r"row 1: .* is outside the image folder .*--images the"
         ):
             open_source(path)
+
+
+LETTERS = st.text("aAbé_- 1", min_size=1, max_size=4).map(str.strip).filter(bool)
+RESPELL: dict[str, Callable[[str], str]] = {
+    "upper": str.upper,
+    "decomposed": lambda name: normalize("NFD", name),
+    "suffix": lambda name: f"{name.partition('.')[0]}.png",
+    "bare": lambda name: name.partition(".")[0],
+    "backslashes": lambda name: name.replace("/", "\\"),
+    "moved": lambda name: f"D:\\old\\{name}",
+    "as it is": str,
+}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(LETTERS, min_size=1, max_size=3).map("/".join),
+            st.lists(st.sampled_from(list(RESPELL)), max_size=2),
+        ),
+        min_size=2,
+        max_size=6,
+        unique_by=lambda drawn: normalize("NFC", drawn[0].rpartition("/")[2]).casefold(),
+    )
+)
+@settings(deadline=None, max_examples=50)
+def test_any_spelling_of_files_whose_names_differ(drawn: list[tuple[str, list[str]]]) -> None:
+    files = [f"{stem}.jpg" for stem, _ in drawn]
+    names = []
+    for file, (_, ways) in zip(files, drawn, strict=True):
+        name = file
+        for way in ways:
+            name = RESPELL[way](name)
+        names.append(name)
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder), names, files)
+        found = contents(open_source(path, images=folder))
+    assert found == dict(zip(names, files, strict=True))
 
 
 def test_the_longest_end_that_fits_is_taken(tmp_path: Path) -> None:

@@ -157,6 +157,15 @@ def test_two_columns_of_images(tmp_path: Path) -> None:
     assert "no column c with the bytes of image files" in refusal(path, columns=["image=c"])
 
 
+def test_a_folder_of_arrow_files(tmp_path: Path) -> None:
+    table = pa.table({"image": image_struct(NAMES), "class": CLASS, "gender": WORDS})
+    (tmp_path / "train").mkdir()
+    pyarrow.feather.write_feather(table, tmp_path / "train" / "0.arrow")
+    source = open_source(str(tmp_path))
+    check(source, NAMES, CLASS, GENDER)
+    assert set(source.table["split"]) == {"train"}
+
+
 def test_words_are_one_person_in_all_files(tmp_path: Path) -> None:
     images = [jpeg(row) for row in range(N)]
     for name, people in (("a", ["Ann", "Bob", "7", None]), ("b", ["7", "8", "8", "9"])):
