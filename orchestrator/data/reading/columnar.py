@@ -1,7 +1,7 @@
 """Parquet and Arrow files, read by columns."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,12 +38,9 @@ def read_columns(
         more = [f"{column}.{inner}"] if field else []
         table = pq.ParquetFile(source_of(path), pre_buffer=True).read(columns=[*names, *more])
     else:
-        wanted = [*names, *([column] if field else [])]
-        schema = read_schema(path)
-        types = pa.schema([schema.field(name) for name in wanted])
-        table = pa.Table.from_batches(
-            [batch.select(wanted) for batch in read_batches(path, wanted)], types
-        )
+        wanted = {*names, *([column] if field else [])}
+        types = pa.schema([kind for kind in read_schema(path) if kind.name in wanted])
+        table = pa.Table.from_batches(read_batches(path, wanted), types)
     if not field:
         return table
     values = pc.struct_field(table[column], inner)
@@ -74,11 +71,12 @@ def write_out(table: pa.Table, names: Mapping[str, Sequence[str]]) -> pa.Table:
     return table
 
 
-def read_batches(path: Anywhere, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Give the rows of an Arrow file, as many together as there, of some columns."""
-    if not names:
+def read_batches(path: Anywhere, names: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Give the rows of an Arrow file, as many together as there, of some columns, in its order."""
+    # By their places, as two columns may have one name.
+    fields = [place for place, name in enumerate(read_schema(path).names) if name in names]
+    if not fields:
         return
-    fields = sorted(read_schema(path).get_field_index(name) for name in names)
     reader = _open(path, pa.ipc.IpcReadOptions(included_fields=fields))
     if isinstance(reader, pa.ipc.RecordBatchFileReader):
         yield from (reader.get_batch(number) for number in range(reader.num_record_batches))

@@ -69,8 +69,8 @@ class Facts:
         if "" in texts:
             row = texts.index("") + 1
             raise InputError(f"{where}: row {row}: {name} is empty; leave the row out, or fill it")
-        known = {text: number_of(text) for text in set(texts)}
-        number = number_of(value)
+        known = {text: _number(text) for text in set(texts)}
+        number = _number(value)
         if sign in ORDERS:
             if number is None:
                 raise InputError(f"{where}: {sign} {value}: give a number, or compare with ==")
@@ -82,6 +82,7 @@ class Facts:
                     )
             return np.asarray(ORDERS[sign]([known[text] for text in texts], number), bool)
         same = {text for text in known if text == value or known[text] == number is not None}
+        same = same or {text for text in known if text.casefold() == value.casefold()}
         if not same:
             near = get_close_matches(value, known, cutoff=0.5) or sorted(known)[:SHOWN]
             raise InputError(f"{where}: no row has {name} {value}; near: {', '.join(near)}")
@@ -94,3 +95,8 @@ class Facts:
         if self.attributes is not None and name in self.attributes.columns:
             return ["1" if holds else "-1" for holds in self.attributes[name]]
         return None
+
+
+def _number(text: str) -> float | None:
+    """Return the number that a cell means; true is 1, as Parquet and Excel have it."""
+    return {"true": 1.0, "false": 0.0}.get(text.lower(), number_of(text))

@@ -2,19 +2,21 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.base.errors import InputError
 from orchestrator.data.sources.registry import open_source
 
-LETTERS = "abzAZ09 éßÑ,;|\t\"'.-_=&^()[]{}#%\\"
+LETTERS = "abzAZ09 éßÑ,;|\t\"'.-_=&^()[]{}#%"
 TEXTS = st.text(LETTERS, max_size=8)
 WORDS = st.text("abcdefgé", min_size=1, max_size=4)
 YES = st.sampled_from(["1", "1.0", "true", "Yes", "TRUE"])
@@ -117,7 +119,7 @@ RULES = st.sampled_from(
 @st.composite
 def files(draw: st.DrawFn) -> tuple[str, bytes]:
     """Draw a file that may or may not be a table, and its suffix."""
-    kind = draw(st.sampled_from(["bytes", "text", "json", "parquet"]))
+    kind = draw(st.sampled_from(["bytes", "text", "json", "parquet", "arrow"]))
     if kind == "bytes":
         start = draw(
             st.sampled_from([b"", b"\xff\xfe", b"\xef\xbb\xbf", b"filename,class,gender\n"])
@@ -133,13 +135,38 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
         for at in draw(st.lists(st.integers(0, max(0, len(content) - 1)), max_size=2)):
             content[at : at + 1] = draw(st.binary(max_size=2))
         return draw(st.sampled_from([".csv", ".tsv"])), bytes(content)
-    columns = dict(zip(header, zip(*rows, strict=True), strict=False)) if rows else {}
-    frame = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
     if kind == "json":
-        return ".jsonl", frame.to_pandas().to_json(orient="records", lines=True).encode()
+        records = [dict(zip(header, row, strict=True)) for row in rows]
+        return ".jsonl", "\n".join(map(json.dumps, records)).encode()
+    types = draw(st.lists(TYPES, min_size=len(header), max_size=len(header)))
+    cells = zip(*rows, strict=True) if rows else [[] for _ in header]
+    columns = [_column(list(values), type_) for values, type_ in zip(cells, types, strict=True)]
     sink = io.BytesIO()
-    frame.to_pandas().to_parquet(sink)
-    return ".parquet", sink.getvalue()
+    table = pa.Table.from_arrays(columns, names=header)
+    if kind == "parquet":
+        pq.write_table(table, sink)
+        return ".parquet", sink.getvalue()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return ".arrow", sink.getvalue()
+
+
+TYPES = st.sampled_from(["text", "category", "number", "truth", "bytes", "struct"])
+
+
+def _column(cells: list[str], type_: str) -> pa.Array:
+    """Return a column of some type, made of texts."""
+    if type_ == "number":
+        return pa.array([len(cell) / 2 if cell else None for cell in cells], pa.float64())
+    if type_ == "truth":
+        return pa.array([bool(cell) for cell in cells], pa.bool_())
+    if type_ == "bytes":
+        return pa.array([cell.encode() for cell in cells], pa.binary())
+    if type_ == "struct":
+        field = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        return pa.array([{"bytes": cell.encode(), "path": cell} for cell in cells], field)
+    texts = pa.array(cells, pa.string())
+    return texts.dictionary_encode() if type_ == "category" else texts
 
 
 SUFFIXES = [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather"]

@@ -158,6 +158,7 @@ def test_values_of_class_and_gender(tmp_path: Path, case: str) -> None:
         ([0, 1, 0], "0 or 1", "1"),
         ([1, 2, 2], "1 or 2", "1"),
         (["true", "false", "true"], "false or true", "true"),
+        (["TRUE", "FALSE", "TRUE"], "false or true", "true"),
     ],
 )
 def test_a_gender_that_does_not_say_who_is_a_man(
@@ -174,6 +175,15 @@ def test_a_gender_that_does_not_say_who_is_a_man(
     expected = {name: 1 if man else -1 for name, man in zip(ROWS["filename"], men, strict=True)}
     assert dict(zip(source.table["filename"], source.table["gender"], strict=True)) == expected
     assert f"{path}: men: gender=={value}, and not the column gender" in source.notes
+
+
+def test_a_gender_of_booleans(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    TABLE.assign(gender=[True, False, True]).to_parquet(path)
+    assert "if true is a man, give --column gender='gender==true'" in refusal(path)
+    for rule in ("gender==true", "gender==1", "gender!=False"):
+        source = open_source(str(path), columns=[f"gender={rule}"])
+        assert source.table["gender"].tolist() == [-1, 1, 1]
 
 
 OWN = pd.DataFrame(
@@ -228,6 +238,8 @@ def test_every_column_by_another_name(tmp_path: Path) -> None:
         ("Hair==blond AND age>20 OR Glasses", [0, 1, 1, 0]),
         ("Smiling ^ Hair==blond", [0, 1, 1, 0]),
         ("Male==1.0", [1, 0, 0, 1]),
+        ("Male==true", [1, 0, 0, 1]),
+        ("Hair==Blond", [1, 0, 1, 0]),
         ("Smiling", [1, 1, 0, 0]),
     ],
 )
