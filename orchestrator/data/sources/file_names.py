@@ -182,7 +182,7 @@ def _is_absolute(name: str) -> bool:
 def _exists(path: str, images: ImageRoot) -> bool:
     if isinstance(images, Archive):
         return zip_members.split(path)[0] in images.members
-    return os.path.exists(path)  # noqa: PTH110  # a third of the time of Path.exists
+    return os.path.isfile(path)  # noqa: PTH113  # a third of the time of Path.is_file
 
 
 def files_in(images: ImageRoot) -> Iterator[str]:
