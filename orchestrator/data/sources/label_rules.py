@@ -211,6 +211,10 @@ def find_attributes(table: pa.Table, besides: Sequence[str]) -> pd.DataFrame | N
 
 
 def _as_bool(column: pa.ChunkedArray) -> NDArray[np.bool_] | None:
+    if pa.types.is_dictionary(column.type):  # as pandas keeps categories
+        column = column.cast(column.type.value_type)
+    if pa.types.is_nested(column.type):
+        return None
     values = column.unique()
     if len(values) > 2:
         return None

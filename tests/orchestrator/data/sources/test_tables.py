@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
 from orchestrator.base.errors import InputError
@@ -344,3 +345,25 @@ def test_words_are_people_whatever_the_order_of_the_rows(tmp_path: Path) -> None
     assert sorted(first.table["identity"]) == [0, 1, 2]
     TABLE.assign(identity=["007", "7", "n000002"]).iloc[::-1].to_csv(path, index=False)
     assert open_source(str(path)).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_columns_that_are_no_text(tmp_path: Path, kind: str) -> None:
+    """Structs and categories may be called as files or attributes are."""
+    path = tmp_path / f"m.{kind}"
+    table = pa.table(
+        {
+            **ROWS,
+            "path": pa.array([{"x": 1}] * 3),
+            "image": pa.array(["0", "1", "0"]).dictionary_encode(),
+        }
+    )
+    if kind == "parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        pyarrow.feather.write_feather(table, path)
+    source = open_source(str(path))
+    assert source.table["label"].tolist() == [0, 1, 0]
+    assert "class is {'x': 1}" in refusal(path, columns=["class=path"]).replace(
+        "path is", "class is"
+    )
