@@ -191,7 +191,7 @@ def read_columns(table: pa.Table, chosen: Chosen, where: str) -> pd.DataFrame:
 def _by_name(table: pa.Table, column: str, where: str) -> tuple[Rule | None, str | None]:
     """Tell by the name of a yes-or-no column who is a man, as Male does; or leave it to values."""
     words = {*column.casefold().replace("_", " ").replace("-", " ").split()}
-    texts = {text.lower() for text in parse_texts(table[column].unique().to_pylist())}
+    texts = {text.lower() for text in parse_texts(table[column].to_pylist())}
     numbers = {TRUTH.get(text, number_of(text)) for text in texts}
     if not (numbers <= {0, 1} or numbers <= {-1, 1}):
         return None, column

@@ -364,6 +364,5 @@ def test_columns_that_are_no_text(tmp_path: Path, kind: str) -> None:
         pyarrow.feather.write_feather(table, path)
     source = open_source(str(path))
     assert source.table["label"].tolist() == [0, 1, 0]
-    assert "class is {'x': 1}" in refusal(path, columns=["class=path"]).replace(
-        "path is", "class is"
-    )
+    for key in ("class", "gender"):
+        assert "row 1: path is {'x': 1}; it must be" in refusal(path, columns=[f"{key}=path"])
