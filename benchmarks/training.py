@@ -98,10 +98,10 @@ def measured_peak(device: torch.device, seconds: float = 2.0) -> float:
     return best
 
 
-def pixels(rows: int, seed: int) -> Arrays:
+def pixels(rows: int, seed: int, side: int = SIDE) -> Arrays:
     rng = np.random.default_rng(seed)
     return Arrays(
-        images=rng.integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8),
+        images=rng.integers(0, 256, (rows, side, side, 3), dtype=np.uint8),
         label=(np.arange(rows) % 5 == 0).astype(np.int8),
         gender=np.where(np.arange(rows) % 2, 1, -1).astype(np.int8),
         rank=np.zeros(rows, np.int32),

@@ -4,8 +4,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from models.config import ModelConfig
+from models.cuda_kernels import bias_pool_relu, convolve_pixels, fits
 from orchestrator.base.errors import InputError
 
 
@@ -64,8 +66,23 @@ class CNN(nn.Module):
         -------
         Shape (n,); the probability of class 1 is their sigmoid.
         """
-        logit: Tensor = self.head(self.features(images))
+        logit: Tensor = self.head(self._maps(images))
         return logit.squeeze(1)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        """Return what the stages make of images: `features`, on a GPU by kernels of our own."""
+        convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)]
+        norms = [layer for layer in self.features if isinstance(layer, nn.BatchNorm2d)]
+        widths = [layer.out_channels for layer in convolutions]
+        ours = images.is_cuda and not torch.compiler.is_compiling()
+        if not (ours and all(fits(width, images.device) for width in widths)):
+            maps: Tensor = self.features(images)
+            return maps
+        at = images
+        for number, layer in enumerate(convolutions):
+            at = conv2d(at, layer.weight) if number else convolve_pixels(at, layer.weight)
+            at = bias_pool_relu(norms[number](at) if norms else at, layer.bias)
+        return self.features[-1](at) if isinstance(self.features[-1], nn.AdaptiveAvgPool2d) else at
 
 
 def smallest_image(depth: int) -> int:

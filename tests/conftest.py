@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes share the cores
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
+if not Path("/dev/nvidia0").exists():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests bring their own cluster
 # A shell has its background jobs ignore Ctrl-C, and so would the commands that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

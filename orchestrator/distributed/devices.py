@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import ray
+import torch
 
 from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config
@@ -54,6 +55,16 @@ def _largest(nodes: Sequence[Node], room: Sequence[int], processes: int) -> int:
         if sum(fit) >= processes:
             return cpus
     return 1
+
+
+def keep_to_share() -> None:
+    """Have a process that has a part of a GPU take no more of its memory than that part.
+
+    Else one trial's hunger would be told as another's, whose allocation happened to fail.
+    """
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+    if torch.cuda.is_available() and 0 < share < 1:
+        torch.cuda.set_per_process_memory_fraction(share)
 
 
 def check_workers(config: Config) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from models.backbone import BackboneNetwork
 
 GO_ON = "the same command goes on where it was"
+EACH_GPU = 2
+"""Processes on a GPU: one reads and writes while another computes."""
 DEATHS = 2
 """How often Ray starts a process in place of one that died, and gives a file to another."""
 
@@ -96,12 +98,12 @@ def _extract(
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
             min_size=1,
-            initial_size=max(1, min(gpus or cpus, len(rows))),
+            initial_size=max(1, min(EACH_GPU * gpus or cpus, len(rows))),
             max_size=len(rows),
             max_tasks_in_flight_per_actor=2,
         ),
         num_cpus=0 if gpus else 1,
-        num_gpus=1 if gpus else None,
+        num_gpus=1 / EACH_GPU if gpus else None,
         max_restarts=DEATHS,
         max_task_retries=DEATHS,
     )

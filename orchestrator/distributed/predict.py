@@ -2,12 +2,14 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import ray
 import ray.data
 import torch
+from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, parse_uri, writing
@@ -15,11 +17,12 @@ from orchestrator.data.reading.decode import decode_into
 from orchestrator.data.reading.file_kinds import IMAGE_SUFFIXES, is_junk
 from orchestrator.data.reading.image_bytes import ReadingError, read_many
 from orchestrator.judging.fairness import predict_labels
-from orchestrator.training.images import place_on_device
+from orchestrator.training.images import held_for
 from orchestrator.training.inference import pick_device, predict_logits, uses_bf16
 from orchestrator.training.trial import load_model
 
-BATCH = 256
+BATCH, CUDA_BATCH = 256, 1024
+"""Images that go from process to process together, and where a GPU predicts them."""
 
 
 def find_images(where: str) -> pd.DataFrame:
@@ -88,21 +91,22 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
         No network at `model`, or the place of the images cannot be reached.
     """
     cluster = ray.cluster_resources()
-    gpus = int(cluster.get("GPU", 0))
-    load_model(model)  # a model that cannot be read is the user's to mend, not a worker's to report
-    rows = images.assign(row=np.arange(len(images)))
-    predicted = (
-        ray.data.from_pandas(rows)
-        .repartition(-(-len(rows) // BATCH))
-        .map_batches(
-            _Predictor,
-            fn_constructor_kwargs={"model": str(model)},
-            batch_size=BATCH,
-            batch_format="pandas",
-            num_cpus=0 if gpus else 1,
-            num_gpus=1 if gpus else None,
-            concurrency=(1, gpus or max(1, int(cluster.get("CPU", 1)))),
-        )
+    cpus, gpus = max(1, int(cluster.get("CPU", 1))), int(cluster.get("GPU", 0))
+    trained = load_model(model)  # one that cannot be read is the user's to mend, not a worker's
+    size = CUDA_BATCH if gpus else BATCH
+    rows: ray.data.Dataset = ray.data.from_pandas(images.assign(row=np.arange(len(images))))
+    rows = rows.repartition(-(-len(images) // size))
+    each: Any = {"batch_size": size, "batch_format": "numpy"}
+    if gpus:  # a process of its own has one of them, and the CPUs' processes keep it busy
+        decoder: Any = {"fn_constructor_kwargs": {"size": trained.image_size}, "num_cpus": 1}
+        rows = rows.map_batches(_Decoder, **decoder, concurrency=(1, cpus), **each)
+    predicted = rows.map_batches(
+        _Predictor,
+        fn_constructor_kwargs={"model": str(model)},
+        num_cpus=0 if gpus else 1,
+        num_gpus=1 if gpus else None,
+        concurrency=(1, gpus or cpus),
+        **each,
     )
     result = predicted.to_pandas().sort_values("row", ignore_index=True)
     failures = result["failure"][result["failure"] != ""]
@@ -153,33 +157,40 @@ def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) ->
     return len(dropped)
 
 
-class _Predictor:
-    """A worker of `predict`: holds the network on its device."""
+class _Decoder:
+    """A worker of `predict`: reads and decodes images."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, size: int) -> None:
         torch.set_num_threads(1)
-        self._device = pick_device()
-        trained = load_model(Path(model))
-        self._size, self._network = trained.image_size, trained.network.to(self._device)
-        self._autocast = uses_bf16(trained.precision, self._device)
+        self._size = size
 
-    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
-        images = np.zeros((len(batch), self._size, self._size, 3), np.uint8)
-        files = read_many(batch["path"].tolist())
-        reasons, failure = [""] * len(batch), ""
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        paths = batch.pop("path").tolist()
+        images = np.zeros((len(paths), self._size, self._size, 3), np.uint8)
+        reasons, failure = [""] * len(paths), ""
         try:
-            reasons = [decode_into(*pair) or "" for pair in zip(images, files, strict=True)]
+            decoded = zip(images, read_many(paths), strict=True)
+            reasons = [decode_into(*pair) or "" for pair in decoded]
         except ReadingError as error:  # the user's to mend, not for a worker to die of
             failure = str(error)
-        logit = predict_logits(
-            self._network, place_on_device(images, self._device), len(images), self._autocast
-        )
-        return pd.DataFrame(
-            {
-                "row": batch["row"],
-                "filename": batch["filename"],
-                "logit": logit,
-                "reason": reasons,
-                "failure": failure,
-            }
-        )
+        failures = np.full(len(paths), failure, object)
+        reason = np.array(reasons, object)
+        return {**batch, "image": images, "reason": reason, "failure": failures}
+
+
+class _Predictor:
+    """A worker of `predict`: holds the network on its device, and decodes where nobody else did."""
+
+    def __init__(self, model: str) -> None:
+        trained = load_model(Path(model))
+        self._decode = _Decoder(trained.image_size)
+        self._device = pick_device()
+        self._network = trained.network.to(self._device)
+        self._autocast = uses_bf16(trained.precision, self._device)
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        if "image" not in batch:
+            batch = self._decode(batch)
+        images = held_for(batch.pop("image"), self._device)
+        rows = len(batch["row"])
+        return {**batch, "logit": predict_logits(self._network, images, rows, self._autocast)}

@@ -212,5 +212,6 @@ def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
 
 def _run_here(assignment: Assignment, shared: Shared) -> None:
     torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
+    devices.keep_to_share()
     data = shared.get(assignment.config)
     run_trial(assignment, data, lambda metrics, kept: tune.report(report_row(metrics, kept)))

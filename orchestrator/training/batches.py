@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from models.batch import Batch
-from orchestrator.config.settings import Config
+from orchestrator.config.settings import AugmentConfig, Config
 from orchestrator.data.balance import draw_rows, expected_counts, sample_weights
 from orchestrator.data.epoch_order import epoch_order, worker_share
 from orchestrator.data.splits import count_strata
@@ -17,6 +20,30 @@ from orchestrator.training.augment import draw_numbers as draw_augmentation
 from orchestrator.training.images import as_tensor, place_on_device
 from orchestrator.training.inference import rank_and_world
 from orchestrator.training.last_layer import held_out
+
+
+class Drawn(NamedTuple):
+    """One worker's share of a global batch as it was drawn, not augmented yet; m rows."""
+
+    images: Tensor
+    """uint8 (m, H, W, 3), or features, float16 (m, V, D)."""
+    numbers: Tensor
+    """What `draw_numbers` gave for them."""
+    labels: Tensor
+    """As in `Batch`, like what follows."""
+    genders: Tensor
+    weights: Tensor
+    size: int
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All but the size."""
+        return [self.images, self.numbers, self.labels, self.genders, self.weights]
+
+    def augmented(self, config: AugmentConfig) -> Batch:
+        """Turn it into what a training step takes in."""
+        inputs = augment(config, self.images, self.numbers)
+        return Batch(inputs, self.labels, self.genders, self.weights, self.size)
 
 
 class Batches:
@@ -52,59 +79,57 @@ class Batches:
         self._genders = as_tensor(train.gender).to(device)
         self._weights = torch.from_numpy(weights).to(device)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Iterator[Drawn]:
         """Give this worker's share of each global batch of epoch `epoch`, from 0.
 
         The order and the augmentation are drawn for the whole epoch, so that the number of workers
         changes neither.
         """
         size, share = self._config.train.batch_size, self._share
-        rng = np.random.default_rng([self._config.seed, epoch])
-        balance, rank = self._config.balance, self._train.rank[self._rows]
-        drawn = self._rows[draw_rows(balance, self._gender, self._label, rank, epoch=epoch)]
-        order = epoch_order(drawn, self._train.block, rng)
-        numbers = draw_augmentation(len(order), rng)
+        order, numbers = self.draw(epoch)
         mine = worker_share(len(order), size, self._rank, self._world)
         images = self.images.batches(order[mine], max(1, share))
         rows = torch.from_numpy(order[mine]).to(self._device)
         numbers_here = torch.from_numpy(numbers[mine]).to(self._device)
+        labels, genders, weights = self._labels[rows], self._genders[rows], self._weights[rows]
         for step in range(self.steps):
             part = slice(step * share, (step + 1) * share)
             whole = min(size, len(order) - step * size)
-            if not len(rows[part]):
+            if step * share >= len(rows):
                 yield self._stand_in(whole)
                 continue
-            batch = Batch(
-                augment(self._config.augment, next(images), numbers_here[part]),
-                self._labels[rows[part]],
-                self._genders[rows[part]],
-                self._weights[rows[part]],
-                whole,
+            batch = Drawn(
+                next(images), numbers_here[part], labels[part], genders[part], weights[part], whole
             )
             yield batch if len(batch.labels) > 1 else _pad_lone_row(batch)
+
+    def draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the rows of an epoch in order, and the random numbers of their augmentation."""
+        rng = np.random.default_rng([self._config.seed, epoch])
+        balance, rank = self._config.balance, self._train.rank[self._rows]
+        drawn = self._rows[draw_rows(balance, self._gender, self._label, rank, epoch=epoch)]
+        order = epoch_order(drawn, self._train.block, rng)
+        return order, draw_augmentation(len(order), rng)
 
     @property
     def _share(self) -> int:
         """Rows of a whole global batch that are this worker's."""
         return len(range(self._rank, self._config.train.batch_size, self._world))
 
-    def _stand_in(self, size: int) -> Batch:
+    def _stand_in(self, size: int) -> Drawn:
         """Return a row without weight: who has none must still join the gradient's all-reduce."""
         like = self._train.inputs
         dtype = as_tensor(like[:1]).dtype if isinstance(like, np.ndarray) else torch.uint8
         images = torch.zeros((1, *like.shape[1:]), dtype=dtype, device=self._device)
         numbers = torch.from_numpy(draw_augmentation(1, np.random.default_rng(0)))
-        inputs = augment(self._config.augment, images, numbers.to(self._device))
+        numbers = numbers.to(self._device)
         nobody, weightless = 0 * self._genders[:1], 0 * self._weights[:1]
-        return _pad_lone_row(Batch(inputs, self._labels[:1], nobody, weightless, size))
+        return _pad_lone_row(Drawn(images, numbers, self._labels[:1], nobody, weightless, size))
 
 
-def _pad_lone_row(batch: Batch) -> Batch:
+def _pad_lone_row(drawn: Drawn) -> Drawn:
     """Add a copy without weight to a lone row: batch norm cannot train on one value a channel."""
-    return Batch(
-        torch.cat([batch.inputs, batch.inputs]),
-        torch.cat([batch.labels, batch.labels]),
-        torch.cat([batch.genders, 0 * batch.genders]),
-        torch.cat([batch.weights, 0 * batch.weights]),
-        batch.size,
-    )
+    *_, genders, weights, size = drawn
+    images, numbers, labels = (torch.cat([column, column]) for column in drawn[:3])
+    genders, weights = (torch.cat([column, 0 * column]) for column in (genders, weights))
+    return Drawn(images, numbers, labels, genders, weights, size)

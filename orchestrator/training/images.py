@@ -1,5 +1,6 @@
 """Images on their way to a network: the same batches from memory, from a GPU or from disk."""
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -16,6 +17,8 @@ class Images(Protocol):
     """The images of a split, held for one device."""
 
     device: torch.device
+    row_bytes: int
+    """Of one image."""
 
     def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
         """Give the rows `order`, shape (m,), `size` at a time.
@@ -32,11 +35,22 @@ def place_on_device(
     if not isinstance(images, np.ndarray):
         return _Streamed(images, device)
     tensor = as_tensor(images)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # what an earlier trial of this process had would count as taken
-        if tensor.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-            tensor = tensor.to(device)
+    if device.type == "cuda" and tensor.nbytes < _free(device) / 2:
+        tensor = tensor.to(device)
     return _Resident(tensor, device)
+
+
+def held_for(images: NDArray[np.uint8], device: torch.device) -> Images:
+    """Hold images for a device where they are, as those that it will see once."""
+    return _Resident(as_tensor(images), device)
+
+
+def _free(device: torch.device) -> float:
+    """Return the bytes of a GPU's memory that this process may still take."""
+    torch.cuda.empty_cache()  # what an earlier trial of this process had would count as taken
+    free, total = torch.cuda.mem_get_info(device)
+    share = torch.cuda.get_per_process_memory_fraction(device) * total
+    return min(free, share - torch.cuda.memory_allocated(device))
 
 
 def as_tensor(array: NDArray[np.generic]) -> Tensor:
@@ -49,20 +63,53 @@ def as_tensor(array: NDArray[np.generic]) -> Tensor:
 class _Resident:
     def __init__(self, images: Tensor, device: torch.device) -> None:
         self._images, self.device = images, device
+        self.row_bytes = math.prod(images.shape[1:]) * images.element_size()
 
     def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
         rows = torch.from_numpy(order).to(self._images.device)
-        for batch in torch.split(rows, size) if len(rows) else ():
-            yield self._images.index_select(0, batch).to(self.device)
+        drawn = (
+            self._images.index_select(0, batch)
+            for batch in (torch.split(rows, size) if len(rows) else ())
+        )
+        at_hand = self._images.device.type == self.device.type
+        yield from drawn if at_hand else _sent(drawn, self.device)
 
 
 class _Streamed:
     def __init__(self, images: ImagesOnDisk, device: torch.device) -> None:
         self._images, self.device = images, device
+        self.row_bytes = math.prod(images.shape[1:])
 
     def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        for batch in rebatch(self._images.windows(order), size):
-            yield as_tensor(batch).to(self.device)
+        windows = self._images.windows(order)
+        yield from _sent((as_tensor(batch) for batch in rebatch(windows, size)), self.device)
+
+
+def _sent(batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Move batches to a device; to a GPU each while the one before it is used."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    before: tuple[Tensor, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            # Pinned, since a copy from other memory waits for the GPU, and so does what follows.
+            there = batch.pin_memory().to(device, non_blocking=True)
+            arrived = copying.record_event()
+        if before is not None:
+            yield _awaited(*before)
+        before = there, arrived
+    if before is not None:
+        yield _awaited(*before)
+
+
+def _awaited(batch: Tensor, arrived: torch.cuda.Event) -> Tensor:
+    """Have what is computed from now on wait until a batch has arrived."""
+    using = torch.cuda.current_stream(batch.device)
+    using.wait_event(arrived)
+    batch.record_stream(using)  # else its memory might be given to the next copy too early
+    return batch
 
 
 def rebatch(windows: Iterable[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:

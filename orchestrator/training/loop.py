@@ -26,7 +26,8 @@ from orchestrator.config.settings import Config
 from orchestrator.data.balance import draw_rows
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.judging.fairness import Accuracies, group_metrics, predict_labels
-from orchestrator.training.batches import Batches
+from orchestrator.training.batches import Batches, Drawn
+from orchestrator.training.cuda_graph import Recorded
 from orchestrator.training.early_stopping import EarlyStopping, EpochMetrics
 from orchestrator.training.images import place_on_device
 from orchestrator.training.inference import pick_device, predict_logits, rank_and_world, uses_bf16
@@ -73,9 +74,15 @@ class Training:
         self.kept_logit = np.empty(0, np.float32)
         self._autocast = uses_bf16(config.train.precision, self.device)
         self._rank, self._world = rank_and_world()
+        torch.backends.cudnn.allow_tf32 = False  # else fp32 would be tf32 in convolutions
         # channels_last is how the store's pixels lie, and what convolutions like best.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        wrapped: nn.Module = DistributedDataParallel(model) if self._world > 1 else model
+        wrapped: nn.Module = (
+            # `_synchronise` sees to the buffers, once an epoch instead of at each step.
+            DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+            if self._world > 1
+            else model
+        )
         if config.train.compile:
             wrapped.compile()
         self._network = wrapped
@@ -89,6 +96,10 @@ class Training:
         self._optimiser = Optimiser(config.train, self.model, groups, steps)
         self._stopping = EarlyStopping(config.train.monitor, config.train.patience)
         self._best: dict[str, Tensor] | None = None
+        # NOTE: NCCL's all-reduce could be recorded as well, after eleven steps of DDP's own.
+        self._recorded = (
+            Recorded(self.device) if self.device.type == "cuda" and self._world == 1 else None
+        )
         self._epoch = 0
         """Epochs trained."""
 
@@ -162,14 +173,20 @@ class Training:
         seed = np.random.SeedSequence([self.config.seed, self._epoch, self._rank])
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         losses = torch.zeros(self._batches.steps, device=self.device)
-        for step, batch in enumerate(self._batches.epoch(self._epoch)):
-            losses[step] = self._step(batch)
+        for step, drawn in enumerate(self._batches.epoch(self._epoch)):
+            self._optimiser.before_step()
+            if self._recorded and drawn.size == self.config.train.batch_size:
+                losses[step] = self._recorded(self._step, drawn)
+            else:
+                losses[step] = self._step(drawn)
+            self._optimiser.after_step()
         if self._world > 1:
             dist.all_reduce(losses)
         return losses.double().cpu().numpy()  # the epoch's only synchronisation
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, drawn: Drawn) -> Tensor:
         """Take one optimiser step; return this worker's part of the objective, times the rows."""
+        batch: Batch = drawn.augmented(self.config.augment)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             logit = self._network(batch.inputs)
         logit = logit.float()

@@ -73,10 +73,11 @@ class Twins:
         self._dtype, self._take = dtype, self.training._step
         monkeypatch.setattr(self.training, "_step", self._step)
 
-    def _step(self, batch):
+    def _step(self, drawn):
+        batch = drawn.augmented(self.training.config.augment)
         inputs = batch.inputs.permute(0, 2, 3, 1).contiguous()
         theirs = self.their_loss(inputs, batch.labels, batch.weights)
-        ours = self._take(batch)
+        ours = self._take(drawn)
         self.losses.append((float(ours) / batch.size, theirs))
         return ours
 

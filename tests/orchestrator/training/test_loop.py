@@ -15,10 +15,11 @@ from torch import multiprocessing
 from toys import SIDE, toy_arrays, toy_data
 
 import models
-from models.batch import Batch
 from orchestrator.config.layers import resolve
+from orchestrator.config.settings import AugmentConfig
 from orchestrator.judging.fairness import group_metrics, predict_labels
-from orchestrator.training.batches import Batches
+from orchestrator.training.augment import NUMBERS
+from orchestrator.training.batches import Batches, Drawn
 from orchestrator.training.early_stopping import EarlyStopping, EpochMetrics, kept_so_far
 from orchestrator.training.inference import to_input
 from orchestrator.training.loop import Training, TrainingError
@@ -69,7 +70,8 @@ def seen(batches, epoch=0):
     known = {image.tobytes(): (row, False) for row, image in enumerate(train.images)}
     known |= {image[:, ::-1].tobytes(): (row, True) for row, image in enumerate(train.images)}
     found = []
-    for batch in batches.epoch(epoch):
+    for drawn in batches.epoch(epoch):
+        batch = drawn.augmented(batches._config.augment)
         counts = batch.genders != 0  # what keeps a lone row company does not
         images = (batch.inputs[counts].permute(0, 2, 3, 1) * 255).round().byte().numpy()
         rows = [known[image.tobytes()] for image in images]
@@ -156,8 +158,8 @@ def test_gender_weights_scale_the_loss_as_keras_does():
     )  # fmt: skip
     drawing = training._batches
     of_first = (column[:12] for column in (drawing._labels, drawing._genders, drawing._weights))
-    batch = Batch(to_input(first), *of_first, 12)
-    loss = training._step(batch) / 12
+    unmoved = torch.ones((12, NUMBERS))
+    loss = training._step(Drawn(first, unmoved, *of_first, 12)) / 12
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -294,7 +296,8 @@ def test_a_retrained_last_layer_is_never_taken_for_an_epoch():
 
 def test_a_row_that_is_alone_in_its_batch_is_no_hindrance_to_batch_norm():
     """Nor does the copy that keeps it company count."""
-    *_, batch = batches("train.batch_size=53").epoch(0)  # 160 = 3 * 53 + 1
+    *_, drawn = batches("train.batch_size=53").epoch(0)  # 160 = 3 * 53 + 1
+    batch = drawn.augmented(AugmentConfig())
     assert len(batch.labels) == 2
     assert torch.equal(batch.inputs[0], batch.inputs[1])
     assert (batch.weights[1], batch.genders[1], batch.size) == (0, 0, 1)

@@ -34,11 +34,17 @@ def vector(*values):
     return torch.nn.Parameter(torch.tensor(values))
 
 
+def take_step(optimiser, loss):
+    optimiser.before_step()
+    optimiser.step(loss)
+    optimiser.after_step()
+
+
 def descend(config, parameter, gradients, steps=100):
     """Take steps of given gradients."""
     optimiser = Optimiser(config, torch.nn.Module(), [([parameter], 1.0)], steps)
     for gradient in gradients:
-        optimiser.step((parameter * torch.from_numpy(gradient)).sum())
+        take_step(optimiser, (parameter * torch.from_numpy(gradient)).sum())
     return optimiser
 
 
@@ -75,7 +81,7 @@ def test_a_group_learns_at_its_factor_of_the_rate():
     backbone, head = vector(1.0), vector(1.0)
     config = TrainConfig(lr=1e-2, schedule="constant")
     optimiser = Optimiser(config, torch.nn.Module(), [([backbone], 0.1), ([head], 1.0)], 10)
-    optimiser.step(backbone.sum() + head.sum())
+    take_step(optimiser, backbone.sum() + head.sum())
     assert 1 - head.item() == pytest.approx(1e-2, rel=1e-3)
     assert 1 - backbone.item() == pytest.approx(1e-3, rel=1e-3)
     assert optimiser.lr == 1e-2
@@ -89,5 +95,5 @@ def test_it_goes_on_where_it_was():
     resumed = Optimiser(config, torch.nn.Module(), [([begun], 1.0)], 5)
     resumed.load_state_dict(state)
     for gradient in GRADIENTS[2:]:
-        resumed.step((begun * torch.from_numpy(gradient)).sum())
+        take_step(resumed, (begun * torch.from_numpy(gradient)).sum())
     assert torch.equal(begun, whole)
