@@ -7,6 +7,10 @@ class InputError(Exception):
     The message is one line for the user: it names the file, row or key at fault and the mend.
     """
 
+    def __init__(self, message: str) -> None:
+        # A name that it quotes, from a table for example, may have lines of its own.
+        super().__init__(" ".join(message.splitlines()))
+
 
 class ReadingError(Exception):
     """The place of the images failed, not an image: a disk, a network or a server.

@@ -25,13 +25,18 @@ from orchestrator.data.store.store import DROPPED
 from orchestrator.run.directory import Run
 
 if TYPE_CHECKING:
+    from orchestrator.data.prepare.rows import Options
+    from orchestrator.data.sources.source import Source
     from orchestrator.data.store.store import Store
 
 
 def prepare(arguments: argparse.Namespace) -> int:
     """Decode, split and store the faces of a source."""
+    source, options = _source(arguments)
+    if arguments.dry_run:
+        return _rehearse(arguments, source, options)
     try:
-        store = _prepare(arguments)
+        store = _prepare(arguments, source, options)
     except KeyboardInterrupt:
         print("fairfront: interrupted; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED
@@ -235,10 +240,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _prepare(arguments: argparse.Namespace) -> "Store":
+def _source(arguments: argparse.Namespace) -> "tuple[Source, Options]":
+    """Open the faces that `prepare` is to decode, and say what was understood."""
     from orchestrator.data.prepare.prepare import Options, refuse_taken
-    from orchestrator.data.prepare.prepare import prepare as prepare_store
     from orchestrator.data.sources.registry import open_source
+    from orchestrator.data.sources.source import refuse_absent
 
     options = Options(
         image_size=arguments.image_size,
@@ -255,13 +261,29 @@ def _prepare(arguments: argparse.Namespace) -> "Store":
         images=arguments.images,
         label=arguments.label,
         group=arguments.group,
+        columns=arguments.column,
+        layout=arguments.layout,
         seed=arguments.seed,
         missing=arguments.missing,
     )
+    refuse_absent(source, arguments.source)
     for note in source.notes:
         print(note, flush=True)
+    return source, options
+
+
+def _prepare(arguments: argparse.Namespace, source: "Source", options: "Options") -> "Store":
+    from orchestrator.data.prepare.prepare import prepare as prepare_store
+
     with in_ray(quiet=arguments.quiet) as screen, screen.count_rows("preparing") as show:
         return prepare_store(source, arguments.out, options, show)
+
+
+def _rehearse(arguments: argparse.Namespace, source: "Source", options: "Options") -> int:
+    from orchestrator.data.prepare.dry_run import rehearse
+
+    print("\n".join(rehearse(source, arguments.out, options)))
+    return DONE
 
 
 def _describe(store: "Store") -> str:

@@ -70,8 +70,8 @@ def _add_prepare(commands: Any) -> None:
     parser = commands.add_parser("prepare", help="decode, split and store the faces of a source")
     parser.add_argument(
         "source",
-        help="a manifest (.csv, .parquet), a CelebA folder, Parquet with the images in it (a file "
-        "or a folder), or synthetic[:N]",
+        help="a table (.csv, .tsv, .jsonl, .parquet, .arrow); a folder of CelebA, LFW, UTKFace or "
+        "Hugging Face; Parquet with the images in it (a file or a folder); or synthetic[:N]",
     )
     parser.add_argument("--out", required=True, metavar="DATA", help="the data set to make")
     parser.add_argument("--image-size", type=int, default=80, help="pixels a side (80)")
@@ -92,6 +92,20 @@ def _add_prepare(commands: Any) -> None:
         "--images", metavar="DIR|ZIP", help="the folder or .zip that a manifest's file names are in"
     )
     parser.add_argument(
+        "--column",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=COLUMN",
+        help="which column is filename, class, gender, identity, split or image; class and gender "
+        "may be rules, for example class='age>=40|Eyeglasses' gender='sex==1'",
+    )
+    parser.add_argument(
+        "--layout",
+        metavar="class/gender",
+        help="what the folders of a folder or .zip of images say, each a column; * for nothing",
+    )
+    parser.add_argument(
         "--label",
         metavar="RULE",
         help="the rule over attributes for class 1 (a column class, or Blond_Hair|Eyeglasses)",
@@ -104,6 +118,11 @@ def _add_prepare(commands: Any) -> None:
         choices=("refuse", "drop"),
         default="refuse",
         help="drop: leave out the faces whose images are not there (refuse, above --max-bad)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be made, from the table and 200 images, and write nothing",
     )
     parser.set_defaults(command_name="prepare")
 

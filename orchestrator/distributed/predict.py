@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, parse_uri, writing
 from orchestrator.data.reading.decode import decode_into
+from orchestrator.data.reading.file_kinds import IMAGE_SUFFIXES, is_junk
 from orchestrator.data.reading.image_bytes import ReadingError, read_many
 from orchestrator.judging.fairness import predict_labels
 from orchestrator.training.images import held_for
 from orchestrator.training.inference import pick_device, predict_logits, uses_bf16
 from orchestrator.training.trial import load_model
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 BATCH, CUDA_BATCH = 256, 1024
 """Images that go from process to process together, and where a GPU predicts them."""
 
@@ -42,11 +42,12 @@ def find_images(where: str) -> pd.DataFrame:
     """
     path = parse_uri(where)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        prefix = len(path.as_posix()) + 1
+        images = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+        found = sorted(p for p in images if not is_junk(p.as_posix()[prefix:]))
         if not found:
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(f"{where}: no images in this folder ({kinds})")
-        prefix = len(path.as_posix()) + 1
         names = [p.as_posix()[prefix:] for p in found]
         return _listed(names, [str(p) for p in found])
     if not path.is_file():

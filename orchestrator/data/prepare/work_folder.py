@@ -173,7 +173,7 @@ def _containers(paths: Sequence[str]) -> set[str]:
     """Return the archives or the Parquet files that paths lead into, as `read_many` takes them."""
     zips = (zip_members.split(path)[1] for path in paths if path.startswith(zip_members.SCHEME))
     parquets = (
-        parquet_images.split(path)[1] for path in paths if path.startswith(parquet_images.SCHEME)
+        parquet_images.split(path).file for path in paths if path.startswith(parquet_images.SCHEME)
     )
     return {*zips, *parquets}
 

@@ -14,6 +14,7 @@ from itertools import groupby
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, parse_uri, reason_of, source_of, version_of
+from orchestrator.data.reading.file_kinds import is_junk
 
 SCHEME = "zip://"
 SUFFIX = ".zip"
@@ -150,6 +151,5 @@ def _leads_out(name: str) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    """Tell files from folders, and from what macOS adds."""
-    hidden = name.startswith("__MACOSX/") or name.endswith(".DS_Store")
-    return not name.endswith("/") and not hidden
+    """Tell files from folders, and from what systems add."""
+    return not name.endswith("/") and not is_junk(name)

@@ -20,8 +20,11 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere
 from orchestrator.data.reading.zip_members import SUFFIX, Archive
 from orchestrator.data.sources.celeba_layout import ATTRIBUTES, IMAGES, PNG, find_layout
-from orchestrator.data.sources.label_rules import GROUP, LABEL, apply_rule
-from orchestrator.data.sources.source import ImageRoot, Source, locate, make_source, open_images
+from orchestrator.data.sources.chosen_columns import Given, refuse_unused
+from orchestrator.data.sources.facts import Facts
+from orchestrator.data.sources.file_names import locate
+from orchestrator.data.sources.label_rules import USUAL, apply_rule
+from orchestrator.data.sources.source import ImageRoot, Source, make_source, open_images
 from orchestrator.data.splits import SPLITS
 
 BOTH = {"-1", "0"}
@@ -30,9 +33,8 @@ BOTH = {"-1", "0"}
 
 def open_celeba(
     folder: Anywhere,
-    images: ImageRoot | None = None,
-    label: str | None = None,
-    group: str | None = None,
+    images: ImageRoot | None,
+    given: Given,
 ) -> Source:
     """Read a CelebA folder.
 
@@ -42,42 +44,47 @@ def open_celeba(
         As `find_layout` takes it.
     images
         The folder or archive of the images; None: the folder's own.
-    label, group
-        The rules for class 1 and for men (`apply_rule`); None: `LABEL` and `GROUP`.
+    given
+        The rules for class 1 and for men (`apply_rule`); None: `USUAL`.
 
     Raises
     ------
     InputError
         A missing list or attribute, or a line that is not as CelebA's are.
     """
-    layout, label, group = find_layout(folder), label or LABEL, group or GROUP
+    refuse_unused(given, USUAL, str(folder), "is CelebA, whose lists say so")
+    layout = find_layout(folder)
+    label, group = (given.rule(key) or USUAL[key] for key in USUAL)
     if layout is None:
         raise InputError(
             f"{folder / ATTRIBUTES[0]}: no such file; give a CelebA folder (with "
             f"{ATTRIBUTES[0]} or .csv and {IMAGES}/ or {IMAGES}{SUFFIX}), a folder of .parquet "
-            "files, or a manifest"
+            "files, a manifest, or --layout class/gender for folders that say so"
         )
     where, root = str(layout.attributes), images or open_images(layout.images())
     attributes = _read_attributes(layout.attributes)
+    facts = Facts(attributes)
     names = attributes.index.tolist()
+    located = locate(_as_stored(names, root), root, where, by_tail=False)
     split = _read_list(layout.partition, names, len(SPLITS)).map(dict(enumerate(SPLITS)))
     table = pd.DataFrame(
         {
             "filename": names,
-            "path": locate(_as_stored(names, root), root, where),
-            "label": apply_rule(label, attributes, "--label", where),
-            "gender": np.where(apply_rule(group, attributes, "--group", where), 1, -1),
+            "path": located.paths,
+            "label": apply_rule(label, facts, where),
+            "gender": np.where(apply_rule(group, facts, where), 1, -1),
             "identity": _read_list(layout.identity, names, 2**31).to_numpy(),
             "split": split.astype(object).to_numpy(),
         }
     ).astype({"label": np.int8, "gender": np.int8, "identity": "Int32"})
     shown = root.path if isinstance(root, Archive) else root
+    rules = f"class 1: {label.text}, men: {group.text}"
     return make_source(
-        f"{layout.folder.name} ({label} by {group})",
+        f"{layout.folder.name} ({label.text} by {group.text})",
         table,
         where,
         attributes=attributes,
-        notes=(f"{layout}, images in {layout.within(shown)}; class 1: {label}, men: {group}",),
+        notes=(f"{layout}, images in {layout.within(shown)}; {rules}", *located.notes),
     )
 
 

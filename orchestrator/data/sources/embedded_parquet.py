@@ -1,8 +1,9 @@
-"""Parquet files that hold the images themselves, as Hugging Face has data sets.
+"""Parquet and Arrow files that hold the images themselves, as Hugging Face has data sets.
 
-Beside the column ``image`` (see `orchestrator.data.reading.parquet_images`) they have ``class`` and
-``gender``, as in a manifest, or attributes of two values (0/1, -1/1, true/false), as in the copies
-of CelebA, to make them of by a rule. Optional are ``identity`` or ``celeb_id``, and ``split``.
+Beside the images (see `orchestrator.data.reading.parquet_images`), in the column ``image`` or in
+another where only one has some, they have ``class`` and ``gender``, as in a manifest, or attributes
+of two values (0/1, -1/1, true/false), as in the copies of CelebA, to make them of by a rule.
+Optional are ``identity`` or ``celeb_id``, and ``split``.
 
 A face is called by the column ``filename``, or else by ``image.path``, where that is given for all
 faces and different for each; else by its file and its row there, from 0, as in
@@ -11,33 +12,39 @@ faces and different for each; else by its file and its row there, from 0, as in
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, one_line, source_of
-from orchestrator.data.reading import parquet_images
+from orchestrator.base.files import Anywhere, one_line
+from orchestrator.data.reading import columnar, parquet_images
+from orchestrator.data.sources.chosen_columns import (
+    KEYS,
+    Chosen,
+    Given,
+    choose_columns,
+    read_columns,
+    refuse_unused,
+)
+from orchestrator.data.sources.facts import Facts
 from orchestrator.data.sources.label_rules import classify, find_attributes, is_numeric
 from orchestrator.data.sources.manifest_columns import (
-    SYNONYMS,
-    parse_genders,
+    holds_words,
     parse_identities,
-    parse_labels,
-    parse_splits,
     parse_texts,
+    split_of,
 )
 from orchestrator.data.sources.source import Source, make_source
-from orchestrator.data.splits import SPLITS
+from orchestrator.data.sources.tables import describe_names, names_to_write_out
 
-SUFFIX = ".parquet"
+PATTERNS = ("*.[pP][aA][rR][qQ][uU][eE][tT]", "*.arrow", "*.feather")
 KNOWN = ("filename", "class", "gender", "identity", "celeb_id", "split", parquet_images.COLUMN)
 
 
@@ -51,23 +58,27 @@ class _Shard:
     columns: list[str]
     """The names of all its columns."""
     table: pa.Table
-    """Those that are `KNOWN`, of the images the names alone, and the numeric ones."""
+    """Those that are `KNOWN` or asked for, the numeric ones, and the names of the images."""
+    written_out: Mapping[str, Sequence[str]]
+    """What numbers meant, by columns."""
 
-    def column(self, *names: str) -> list[Any]:
-        """Return the first of some columns that is there, as a list; else all None."""
-        present = [name for name in names if name in self.table.column_names]
-        return self.table[present[0]].to_pylist() if present else [None] * len(self.table)
+    def column(self, name: str | None) -> list[Any]:
+        """Return a column as a list; all None where there is none."""
+        here = name in self.table.column_names
+        return self.table[name].to_pylist() if here else [None] * len(self.table)
 
 
-def open_embedded(path: Anywhere, label: str | None = None, group: str | None = None) -> Source:
-    """Read a Parquet file, or a folder of them, that hold their images; these are not read yet.
+def open_embedded(path: Anywhere, given: Given, files: dict[str, Anywhere] | None = None) -> Source:
+    """Read a file, or a folder of them, that hold their images; these are not read yet.
 
     Parameters
     ----------
     path
         The file or folder. Rows keep their order, since neighbours are read together.
-    label, group
-        Rules over attributes, as `classify` takes them.
+    given
+        What the user says of the columns.
+    files
+        The files, by their paths in the folder; None: `path`, or those in it.
 
     Raises
     ------
@@ -76,34 +87,54 @@ def open_embedded(path: Anywhere, label: str | None = None, group: str | None = 
         tell class or gender by; a value that is not allowed.
     """
     where = str(path)
-    shards = _read_shards(path)
-    columns = shards[0].columns
-    attributes = find_attributes(_join(shards, where), besides=KNOWN)
-    faces = pd.concat([_faces(shard) for shard in shards], ignore_index=True)
-    faces["filename"] = _filenames(shards)
-    rules = classify(faces, attributes, (label, group), where, columns)
+    refuse_unused(given, KEYS, where, "has no such column")
+    files = files or (find_shards(path) if path.is_dir() else {path.name: path})
+    image = _image_column(next(iter(files.values())), given)
+    shards = _read_shards(files, image, given)
+    joined = _join(shards, where)
+    chosen = choose_columns(joined, given, where)
+    people = chosen.columns.get("identity", "celeb_id")
+    faces = pd.concat([_faces(shard, chosen, image) for shard in shards], ignore_index=True)
+    faces["identity"] = _identities(shards, people)
+    faces["filename"] = _filenames(shards, chosen.columns.get("filename"), image)
+    other = (image, people, *(chosen.columns.get(key, "") for key in ("filename", "split")))
+    attributes = find_attributes(joined, besides=(*KNOWN, *other))
+    notes = [f"{where}: images: {image}"] if image != parquet_images.COLUMN else []
+    notes += [f"{where}: {said}" for said in describe_names(shards[0].written_out)]
+    notes += chosen.notes
+    notes += classify(faces, Facts(attributes, joined), chosen.rules, where, shards[0].columns)
+    name = path.name + chosen.name()
     return make_source(
-        path.name + rules.name,
+        name,
         faces,
         where,
         attributes=attributes,
         in_order=True,
-        notes=rules.notes,
+        notes=tuple(notes),
+        columns=chosen.described(image=image),
     )
 
 
 def holds_images(file: Anywhere) -> bool:
-    """Tell whether a file is Parquet with images in it."""
+    """Tell whether a file is Parquet or Arrow with images in it."""
     try:
-        return parquet_images.image_leaf(pq.read_schema(source_of(file))) is not None
+        schema = columnar.read_schema(file)
+        return parquet_images.holds_bytes(schema) or bool(
+            parquet_images.image_columns(file, schema)
+        )
     except (OSError, pa.ArrowException):
         return False
 
 
 def find_shards(folder: Anywhere) -> dict[str, Anywhere]:
-    """Return the Parquet files in a folder and below, in order, by their paths in it."""
+    """Return the Parquet files in a folder and below, else those of Arrow, by their paths in it."""
+    some = (_find_files(folder, pattern) for pattern in PATTERNS)
+    return next(filter(None, some), {})
+
+
+def _find_files(folder: Anywhere, pattern: str) -> dict[str, Anywhere]:
     prefix = len(str(folder).rstrip("/")) + 1
-    found = {str(file)[prefix:]: file for file in folder.rglob(f"*{SUFFIX}")}
+    found = {str(file)[prefix:]: file for file in folder.rglob(pattern)}
     hidden = re.compile(r"(^|/)[._]")  # caches, for example
     # Spark names folders so too. They are told by what lies in them: to a web server all is a file.
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
@@ -114,11 +145,35 @@ def find_shards(folder: Anywhere) -> dict[str, Anywhere]:
     }
 
 
-def _read_shards(path: Anywhere) -> list[_Shard]:
+def _image_column(file: Anywhere, given: Given) -> str:
+    """Return the column that holds the images.
+
+    Raises
+    ------
+    InputError
+        None does, or several.
+    """
+    with _naming_damage(file):
+        schema = columnar.read_schema(file)
+        wanted = given.columns.get("image", parquet_images.COLUMN)
+        if parquet_images.holds_bytes(schema, wanted):
+            return wanted
+        found = [] if "image" in given.columns else parquet_images.image_columns(file, schema)
+    if len(found) > 1:
+        raise InputError(
+            f"{file}: {' and '.join(found)} each hold images; say which, as --column "
+            f"image={found[0]}"
+        )
+    if not found:
+        raise InputError(_no_images(file, schema, wanted))
+    return found[0]
+
+
+def _read_shards(files: dict[str, Anywhere], image: str, given: Given) -> list[_Shard]:
     """Read the files side by side, and check that they are of one kind."""
-    files = find_shards(path) if path.is_dir() else {path.name: path}
+    needed = {name.casefold() for name in (*KNOWN, *given.mentioned())} - {image.casefold()}
     with ThreadPoolExecutor(16) as pool:  # over a network each is a wait
-        shards = list(pool.map(_read, files.values(), files))
+        shards = list(pool.map(lambda name: _read(files[name], name, image, needed), files))
     for shard in shards:
         differing = sorted(set(shard.columns) ^ set(shards[0].columns))
         if differing:
@@ -129,34 +184,40 @@ def _read_shards(path: Anywhere) -> list[_Shard]:
     return shards
 
 
-def _read(file: Anywhere, name: str) -> _Shard:
+def _read(file: Anywhere, name: str, image: str, needed: set[str]) -> _Shard:
+    with _naming_damage(file):
+        schema = columnar.read_schema(file)
+        if not parquet_images.holds_bytes(schema, image):
+            raise InputError(_no_images(file, schema, image))
+        small = [f.name for f in schema if is_numeric(f.type) or f.name.casefold() in needed]
+        small = [name for name in small if not parquet_images.holds_bytes(schema, name)]
+        named = parquet_images.has_names(schema, image)
+        table = columnar.read_columns(file, small, (image, "path") if named else None)
+        written_out = names_to_write_out(schema, needed)
+        table = columnar.write_out(table, written_out)
+    stem = name.removesuffix(file.suffix)
+    return _Shard(file, stem, schema.names, table, written_out)
+
+
+@contextmanager
+def _naming_damage(file: Anywhere) -> Iterator[None]:
+    """Put into a line what Arrow says of a damaged file."""
     try:
-        parquet = pq.ParquetFile(source_of(file), pre_buffer=True)
-        schema = parquet.schema_arrow
-        _refuse_without_images(schema, file)
-        small = [f.name for f in schema if is_numeric(f.type) or f.name in KNOWN[:-1]]
-        named = parquet_images.has_names(schema)
-        table = parquet.read(columns=[*small, parquet_images.NAMES] if named else small)
+        yield
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # of the disk, not of what is in the file
+        kind = "a Parquet" if columnar.is_parquet(file) else "an Arrow"
         raise InputError(
-            f"{file}: not a Parquet file, or a damaged one ({one_line(error)}); get it again"
+            f"{file}: not {kind} file, or a damaged one ({one_line(error)}); get it again"
         ) from None
-    if named:
-        names = pc.struct_field(table[parquet_images.COLUMN], "path")
-        table = table.drop_columns(parquet_images.COLUMN).append_column(
-            parquet_images.COLUMN, names
-        )
-    return _Shard(file, name.removesuffix(SUFFIX), schema.names, table)
 
 
-def _refuse_without_images(schema: pa.Schema, file: Anywhere) -> None:
-    if parquet_images.image_leaf(schema) is None:
-        raise InputError(
-            f"{file}: no column {parquet_images.COLUMN} with the bytes of image files, as binary "
-            f"or as a struct with a field bytes; its columns are {', '.join(schema.names)}"
-        )
+def _no_images(file: Anywhere, schema: pa.Schema, column: str) -> str:
+    return (
+        f"{file}: no column {column} with the bytes of image files, as binary or as a struct with "
+        f"a field bytes; its columns are {', '.join(schema.names)}"
+    )
 
 
 def _join(shards: Sequence[_Shard], where: str) -> pa.Table:
@@ -169,36 +230,30 @@ def _join(shards: Sequence[_Shard], where: str) -> pa.Table:
         ) from None
 
 
-def _faces(shard: _Shard) -> pd.DataFrame:
+def _faces(shard: _Shard, chosen: Chosen, image: str) -> pd.DataFrame:
     """Return the columns of a source that a file has; a complaint names the file and the row."""
-    where, rows = str(shard.file), len(shard.table)
-    faces: dict[str, Any] = {
-        "path": [parquet_images.uri(row, shard.file) for row in range(rows)],
-        "identity": parse_identities(shard.column("identity", "celeb_id"), where),
-        "split": parse_splits(shard.column("split"), where),
-    }
-    if "split" not in shard.columns:
-        faces["split"] = pd.Series([_split_of(shard.name)] * rows, dtype=object)
-    if "class" in shard.columns:
-        faces["label"] = parse_labels(shard.column("class"), where)
-    if "gender" in shard.columns:
-        faces["gender"] = parse_genders(shard.column("gender"), where)
-    return pd.DataFrame(faces)
+    faces = read_columns(shard.table, chosen, str(shard.file))
+    faces["path"] = [parquet_images.uri(row, shard.file, image) for row in range(len(shard.table))]
+    if "split" not in chosen.columns:
+        faces["split"] = pd.Series([split_of(shard.name)] * len(faces), dtype=object)
+    return faces
 
 
-def _split_of(name: str) -> str | None:
-    """Return the split that the name of a file tells, or that of the nearest folder."""
-    for part in reversed(name.split("/")):
-        word = re.split(r"[-_.]", part, maxsplit=1)[0].lower()
-        split = SYNONYMS.get(word, word)
-        if split in SPLITS:
-            return split
-    return None
+def _identities(shards: Sequence[_Shard], column: str) -> "pd.Series[Any]":
+    """Return the number of each person; a word is one person in all files."""
+    cells = [shard.column(column) for shard in shards]
+    if any(map(holds_words, cells)):
+        return parse_identities([cell for some in cells for cell in some], str(shards[0].file))
+    parsed = [
+        parse_identities(some, str(shard.file), column)
+        for some, shard in zip(cells, shards, strict=True)
+    ]
+    return pd.concat(parsed, ignore_index=True)
 
 
-def _filenames(shards: Sequence[_Shard]) -> list[str]:
-    for column in ("filename", parquet_images.COLUMN):
-        names = parse_texts([name for shard in shards for name in shard.column(column)])
+def _filenames(shards: Sequence[_Shard], column: str | None, image: str) -> list[str]:
+    for known in filter(None, (column, image)):
+        names = parse_texts([name for shard in shards for name in shard.column(known)])
         if all(names) and len(set(names)) == len(names):
             return names
     return [f"{shard.name}/{row}" for shard in shards for row in range(len(shard.table))]

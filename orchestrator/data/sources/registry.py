@@ -1,18 +1,30 @@
 """Where faces come from: each entry of `SOURCES` opens one kind as a `Source`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from orchestrator.base.errors import InputError, ReadingError
-from orchestrator.base.files import parse_uri, reason_of
-from orchestrator.data.reading import zip_members
+from orchestrator.base.files import Anywhere, parse_uri, reason_of
+from orchestrator.data.reading import columnar, zip_members
 from orchestrator.data.sources.celeba import open_celeba
 from orchestrator.data.sources.celeba_layout import find_layout
+from orchestrator.data.sources.chosen_columns import parse_given
 from orchestrator.data.sources.embedded_parquet import find_shards, holds_images, open_embedded
+from orchestrator.data.sources.hugging_face import (
+    METADATA,
+    find_metadata,
+    find_saved,
+    open_image_folder,
+    open_saved,
+)
+from orchestrator.data.sources.image_folders import is_utkface, open_layout, open_utkface
+from orchestrator.data.sources.lfw import LIST as LFW
+from orchestrator.data.sources.lfw import open_lfw
 from orchestrator.data.sources.manifest import open_manifest
 from orchestrator.data.sources.source import Source, drop_missing, open_images
 from orchestrator.data.sources.synthetic.source import open_synthetic
+from orchestrator.data.sources.tables import SUFFIXES
 
 
 def open_source(
@@ -21,6 +33,8 @@ def open_source(
     images: str | None = None,
     label: str | None = None,
     group: str | None = None,
+    columns: Sequence[str] = (),
+    layout: str | None = None,
     seed: int = 0,
     missing: Literal["refuse", "drop"] = "refuse",
 ) -> Source:
@@ -29,13 +43,18 @@ def open_source(
     Parameters
     ----------
     spec
-        A manifest (``.csv``, ``.parquet``), a CelebA folder, Parquet with the images in it (a file
-        or a folder), or ``synthetic[:N]``.
+        A manifest, with one of `SUFFIXES`; a folder of CelebA, LFW, UTKFace, of Hugging Face or,
+        with `layout`, of images; Parquet with the images in it (a file or a folder); or
+        ``synthetic[:N]``.
     images
         The folder or zip archive of the images, where it is not the source's own.
     label, group
         Rules over attributes, for class 1 and for men; None: the columns of the source, or else
         the rules that are usual.
+    columns
+        Which columns are what, each as ``KEY=COLUMN`` (`parse_given`).
+    layout
+        What the folders of a folder of images say, as `open_layout` takes it.
     seed
         Of synthetic faces.
     missing
@@ -46,18 +65,21 @@ def open_source(
     InputError
         No such source, something wrong in it, or no way to reach it.
     """
+    told = parse_given(columns, label, group)
     with _naming(spec):
-        kind = _kind(spec)
+        kind = _kind(spec, layout)
     given = {"--images": images, "--missing": missing if missing == "drop" else None}
     if kind == "synthetic":
-        given |= {"--label": label, "--group": group}
+        given |= {"--label": label, "--group": group, "--column": " ".join(columns)}
+    if layout and kind != "layout":
+        raise InputError(f"--layout {layout}: {spec} is no folder of images; leave it out")
     for option, value in given.items():
         if value and kind in OWN_IMAGES:
             raise InputError(f"{option} {value}: {spec} {OWN_IMAGES[kind]}; leave {option} out")
     with _naming(f"--images {images}"):
         root = open_images(parse_uri(images)) if images else None
     with _naming(spec):
-        options = {"images": root, "label": label, "group": group, "seed": seed}
+        options = {"images": root, "given": told, "layout": layout, "seed": seed}
         source = SOURCES[kind](spec, options)
         return drop_missing(source, spec) if missing == "drop" else source
 
@@ -81,33 +103,68 @@ def _naming(where: str) -> Iterator[None]:
         raise InputError(f"{where}: {reason_of(error)}") from None
 
 
-def _kind(spec: str) -> str:
+def _kind(spec: str, layout: str | None) -> str:
     if spec.partition(":")[0] == "synthetic":
         return "synthetic"
     path = parse_uri(spec)
-    if path.suffix == ".csv":
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES and suffix not in columnar.SUFFIXES:
         return "manifest"
     if path.is_dir():
-        return "embedded" if not find_layout(path) and find_shards(path) else "celeba"
-    if path.suffix == ".parquet":
+        return "layout" if layout else _kind_of_folder(path)
+    if suffix in columnar.SUFFIXES:
         return "embedded" if holds_images(path) else "manifest"
-    fault = "neither .csv nor .parquet" if path.exists() else "no such file or folder"
-    if path.suffix.lower() == zip_members.SUFFIX and path.exists():
-        raise InputError(
-            f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies "
-            f"in, or a manifest with --images {spec}"
-        )
+    if path.name == LFW:
+        return "lfw"
+    if suffix == zip_members.SUFFIX and path.exists():
+        return "layout" if layout else _kind_of_zip(path, spec)
+    fault = "no source of faces" if path.exists() else "no such file or folder"
     raise InputError(
-        f"{spec}: {fault}; give a manifest (.csv, .parquet), a CelebA folder, a folder of .parquet "
-        "files with images, or synthetic[:N]"
+        f"{spec}: {fault}; give a table ({', '.join(SUFFIXES)}), a CelebA folder, a folder of "
+        ".parquet files with images, or synthetic[:N]"
     )
 
 
-OWN_IMAGES = {"embedded": "holds its images itself", "synthetic": "is drawn"}
+def _kind_of_zip(path: Anywhere, spec: str) -> str:
+    if is_utkface(path):
+        return "utkface"
+    raise InputError(
+        f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies in, "
+        f"a manifest with --images {spec}, or --layout class/gender if its folders say so"
+    )
+
+
+def _kind_of_folder(path: Anywhere) -> str:
+    if find_layout(path):
+        return "celeba"
+    if (path / LFW).exists():
+        return "lfw"
+    if find_saved(path):
+        return "saved"
+    shards = [name for name in find_shards(path) if name.rpartition("/")[2] not in METADATA]
+    if shards:
+        return "embedded"
+    if find_metadata(path):
+        return "imagefolder"
+    return "utkface" if is_utkface(path) else "celeba"
+
+
+OWN_IMAGES = {
+    "embedded": "holds its images itself",
+    "saved": "holds its images itself",
+    "layout": "is the folder of the images",
+    "utkface": "is the folder of the images",
+    "synthetic": "is drawn",
+}
 """The sources that have their images, and why."""
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
-    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"], o["label"], o["group"]),
-    "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["label"], o["group"]),
-    "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["label"], o["group"]),
+    "manifest": lambda spec, o: open_manifest(parse_uri(spec), o["images"], o["given"]),
+    "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["given"]),
+    "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["given"]),
+    "saved": lambda spec, o: open_saved(parse_uri(spec), o["given"]),
+    "imagefolder": lambda spec, o: open_image_folder(parse_uri(spec), o["images"], o["given"]),
+    "lfw": lambda spec, o: open_lfw(parse_uri(spec), o["images"], o["given"]),
+    "utkface": lambda spec, o: open_utkface(parse_uri(spec), o["given"]),
+    "layout": lambda spec, o: open_layout(parse_uri(spec), o["layout"], o["given"]),
     "synthetic": lambda spec, o: open_synthetic(spec, o["seed"]),
 }

@@ -1,8 +1,8 @@
 """What every source of faces comes down to: a table of images, labels and genders."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, is_local, parse_uri
+from orchestrator.base.files import Anywhere, parse_uri
 from orchestrator.data.reading import zip_members
 from orchestrator.data.reading.zip_members import SUFFIX, Archive, open_archive
 from orchestrator.data.splits import GENDERS, absent_genders
@@ -53,6 +53,8 @@ class Source:
     """What else is known of the faces: bool columns, a row for each of `table`, in its order."""
     notes: tuple[str, ...] = ()
     """For the user: what was found, and how it was understood."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """For the user: the column, or the rule, that each thing known of a face comes from."""
 
 
 def make_source(
@@ -64,6 +66,7 @@ def make_source(
     *,
     in_order: bool = False,
     notes: tuple[str, ...] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> Source:
     """Check a table, sort it and take its fingerprint.
 
@@ -79,7 +82,7 @@ def make_source(
         Of the source; the attributes in the order of `table`.
     in_order
         Leave the rows as they are, for images that are best read in this order.
-    notes
+    notes, columns
         Of the source.
 
     Raises
@@ -97,7 +100,8 @@ def make_source(
     if attributes is not None:
         attributes = attributes.iloc[table.index].reset_index(drop=True)
     table = table.reset_index(drop=True)
-    return Source(name, table, _fingerprint(table), drawing, attributes, notes)
+    notes = tuple(" ".join(note.splitlines()) for note in notes)  # names in them may have several
+    return Source(name, table, _fingerprint(table), drawing, attributes, notes, columns or {})
 
 
 def drop_missing(source: Source, where: str) -> Source:
@@ -124,6 +128,18 @@ def drop_missing(source: Source, where: str) -> Source:
     )
 
 
+def refuse_absent(source: Source, where: str) -> None:
+    """Raise `InputError` where none of the images is there, which need not wait for a worker."""
+    paths = [] if source.drawing is not None else source.table["path"].tolist()
+    local = [path for path in paths if "://" not in path or path.startswith(zip_members.SCHEME)]
+    if len(local) == len(paths) > 0 and not any(_is_there(path, where) for path in local):
+        name = source.table["filename"].iloc[0]
+        raise InputError(
+            f"{where}: none of the {len(paths):,} images is there: {name} would be {paths[0]}; "
+            "give --images the folder or .zip that they lie in"
+        )
+
+
 def _is_there(path: str, where: str) -> bool:
     if path.startswith(zip_members.SCHEME):
         member, archive = zip_members.split(path)
@@ -143,64 +159,7 @@ def open_images(path: Anywhere) -> ImageRoot:
     return open_archive(path) if path.suffix.lower() == SUFFIX and not path.is_dir() else path
 
 
-def locate(names: Sequence[str], images: ImageRoot, where: str) -> list[str]:
-    """Resolve file names against the folder or the archive of the images.
-
-    Raises
-    ------
-    InputError
-        A name is empty or leads out; the row is counted from 1.
-    """
-    find = _in_archive(images) if isinstance(images, Archive) else _in_folder(images)
-    paths = []
-    for row, name in enumerate(names, start=1):
-        path = find(name) if name else None
-        if path is None:
-            root = f"archive {images.path}" if isinstance(images, Archive) else f"folder {images}"
-            reason = f"{name} is outside the image {root}" if name else "the filename is empty"
-            raise InputError(
-                f"{where}: row {row}: {reason}; give names inside it, or another --images"
-            )
-        paths.append(path)
-    return paths
-
-
-def _in_folder(folder: Anywhere) -> Callable[[str], str | None]:
-    root = folder.as_posix().rstrip("/") if is_local(folder) else str(folder).rstrip("/")
-
-    def find(name: str) -> str | None:
-        # Names as plain as most are need no closer look, and there may be 200,000 of them.
-        plain = not name.startswith("/") and ".." not in name and ":" not in name
-        return f"{root}/{name}" if plain else _resolve(name, root)
-
-    return find
-
-
-def _in_archive(archive: Archive) -> Callable[[str], str | None]:
-    def find(name: str) -> str | None:
-        member = name
-        if name not in archive.members:
-            inside = _resolve(name, "/archive")
-            if inside is None:
-                return None
-            member = inside.removeprefix("/archive/")
-        return archive.find(member)
-
-    return find
-
-
-def _resolve(name: str, root: str) -> str | None:
-    """Join by spelling alone, as links are the user's own; None if it leads out of `root`."""
-    if "://" in name:
-        return None
-    scheme, _, start = root.rpartition("://")
-    path = _collapse(name if name.startswith("/") else f"{start}/{name}")
-    if not path.startswith(_collapse(start).rstrip("/") + "/"):
-        return None
-    return f"{scheme}://{path}" if scheme else path
-
-
-def _collapse(path: str) -> str:
+def collapse(path: str) -> str:
     """Take out ``.``, ``..`` and doubled slashes."""
     parts: list[str] = []
     for part in path.split("/"):
@@ -213,7 +172,7 @@ def _collapse(path: str) -> str:
 
 def _refuse_twins(filename: pd.Series, path: pd.Series, where: str) -> None:
     # Two spellings of one file are twins too.
-    spelt = path.map(_collapse) if path.str.contains(r"//|\./", regex=True).any() else path
+    spelt = path.map(collapse) if path.str.contains(r"//|\./", regex=True).any() else path
     again = np.flatnonzero(spelt.duplicated().to_numpy())
     if len(again):
         first = np.flatnonzero((spelt == spelt.iloc[again[0]]).to_numpy())[0]

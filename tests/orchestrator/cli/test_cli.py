@@ -53,6 +53,8 @@ def refuse(capfd, *words):
         (["prepare", "synthetic:40", "--out", "d", "--split-by", "name"], "invalid choice: 'name'"),
         (["prepare", "synthetic:x", "--out", "d"], "synthetic:x"),
         (["prepare", "synthetic:40", "--out", "d", "--max-bad", "2"], "--max-bad 2"),
+        (["prepare", "a.csv", "--out", "d", "--column", "sex"], "--column sex: give KEY=COLUMN"),
+        (["prepare", "synthetic:40", "--out", "d", "--layout", "class"], "--layout class: synthe"),
         (["train", "--out", "r"], "--data is missing"),
         (["train", "--data", "nowhere", "--out", "r"], "nowhere: no prepared data here"),
         (["train", "--data", "d", "--out", "r", "--recipe", "magic"], "--recipe magic: no such"),

@@ -12,7 +12,7 @@ from layouts import write_parquet
 
 from orchestrator.base.files import Anywhere, parse_uri
 from orchestrator.data.reading import parquet_images as cells
-from orchestrator.data.reading.parquet_images import image_leaf, read_cells
+from orchestrator.data.reading.parquet_images import holds_bytes, read_cells
 
 
 def read(path: Anywhere, *rows: int) -> list[bytes | Exception]:
@@ -135,19 +135,20 @@ BYTES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 @pytest.mark.parametrize(
-    ("type_", "leaf"),
+    ("type_", "found"),
     [
-        (pa.binary(), "image"),
-        (pa.large_binary(), "image"),
-        (BYTES, "image.bytes"),
-        (pa.struct({"bytes": pa.large_binary()}), "image.bytes"),
-        (pa.struct({"bytes": pa.string()}), None),
-        (pa.struct({"path": pa.string()}), None),
-        (pa.list_(pa.uint8()), None),
-        (pa.binary(300), None),  # a prepared data set: pixels, not files
-        (pa.string(), None),
+        (pa.binary(), True),
+        (pa.large_binary(), True),
+        (BYTES, True),
+        (pa.struct({"bytes": pa.large_binary()}), True),
+        (pa.struct({"bytes": pa.string()}), False),
+        (pa.struct({"path": pa.string()}), False),
+        (pa.list_(pa.uint8()), False),
+        (pa.binary(300), False),  # a prepared data set: pixels, not files
+        (pa.string(), False),
     ],
 )
-def test_columns_of_images(type_: pa.DataType, leaf: str | None) -> None:
-    assert image_leaf(pa.schema({"x": pa.int8(), "image": type_})) == leaf
-    assert image_leaf(pa.schema({"photo": type_})) is None
+def test_columns_of_images(type_: pa.DataType, found: bool) -> None:
+    assert holds_bytes(pa.schema({"x": pa.int8(), "image": type_})) == found
+    assert holds_bytes(pa.schema({"photo": type_}), "photo") == found
+    assert not holds_bytes(pa.schema({"photo": type_}))

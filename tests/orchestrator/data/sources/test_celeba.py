@@ -100,7 +100,7 @@ def test_the_archive_alone_has_no_labels(celeba: Path) -> None:
         open_(path)
     assert str(caught.value) == (
         f"{path}: a zip archive of images has no labels; give the CelebA folder that it lies in, "
-        f"or a manifest with --images {path}"
+        f"a manifest with --images {path}, or --layout class/gender if its folders say so"
     )
 
 

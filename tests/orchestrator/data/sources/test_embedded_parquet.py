@@ -169,7 +169,8 @@ def test_what_tells_the_class_is_missing(tmp_path: Path, extra: dict[str, Any]) 
         open_source(path)
     assert str(caught.value) == (
         f"--label Blond_Hair: no such attribute in {path}; near: none; it has the columns "
-        f"{columns}: choose --label among those of 0/1, -1/1 or true/false, or add a column class"
+        f"{columns}: choose --label among those of 0/1, -1/1 or true/false, compare values "
+        "as --column class='NAME==VALUE', or add a column class"
     )
 
 
@@ -191,7 +192,7 @@ BAD_SHARDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a bad value": (
         {**CELEBA, "celeb_id": [7, 7, 8, -9, 9, 10]},
-        r"b\.parquet: row 4: identity is -9; it must be a whole number",
+        r"b\.parquet: row 4: celeb_id is -9; it must be a whole number",
     ),
 }
 
