@@ -154,7 +154,7 @@ def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal
 @contextmanager
 def _claimed(run: Run, *, jointly: bool = False) -> Iterator[None]:
     """Keep other processes off the run, but for those that work on its study with this one."""
-    with held(run.path, shared=jointly) as ours:
+    with held(run.lock("run"), shared=jointly) as ours:
         if not ours:
             raise InputError(
                 f"{run.path}: another fairfront is at work on this run; wait for it, or stop it "

@@ -7,6 +7,7 @@
     RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
     RUN/space.py warm_start.json what a sweep varies, if not a space of ours; what it began with
     RUN/logs/                    Ray's own output
+    RUN/.<what>.lock             what one process, or those of a joint sweep, may do at a time
     RUN/trials/<id>/params.json  metrics.csv (a row an epoch)  model.safetensors
                     predictions.parquet (filename, split, gender, label 0/1, logit; val and test)
                     starts.txt (when it was begun, and begun again)
@@ -35,10 +36,12 @@ from orchestrator.base.files import (
     parse_uri,
     read_json,
     refuse_existing,
+    remove_tree,
     write_json,
     write_text,
     writing,
 )
+from orchestrator.base.locks import held
 from orchestrator.base.strict import Strict
 from orchestrator.base.versions import versions
 from orchestrator.config.layers import (
@@ -223,13 +226,18 @@ class Run:
         Raises
         ------
         InputError
-            `where` is taken, or is no mounted path.
+            `where` is taken, is no mounted path, or has no locks.
         """
         run = cls(_mounted(where))
         refuse_existing(run.path, "a run")
         make_folder(run.trials_path)
-        run.logs_path.mkdir()
-        run.record(config, data)
+        try:
+            run.logs_path.mkdir()
+            with held(run.lock("run")):  # where there are no locks, there must be no run
+                run.record(config, data)
+        except InputError:
+            remove_tree(run.path)
+            raise
         return run
 
     def record(self, config: Config, data: Mapping[str, Any]) -> None:
@@ -297,6 +305,10 @@ class Run:
     def logs_path(self) -> Path:
         """The folder of the log files."""
         return self.path / "logs"
+
+    def lock(self, what: Literal["run", "study", "confirm"]) -> Path:
+        """The file whose lock keeps others off a part of the run."""
+        return self.path / f".{what}.lock"
 
     def trial(self, trial_id: str) -> Trial:
         """A trial by its id, whether or not it exists yet."""

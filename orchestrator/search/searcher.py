@@ -139,7 +139,7 @@ class StudyTrials(Trials):
         self.unseen: Callable[[Trial], None] = lambda _: None
         """Called with each trial that ended and that Tune knows nothing of: in another session, or
         before it began."""
-        with held(run.trials_path, wait=True):
+        with held(run.lock("study"), wait=True):
             self._left_running = self._take_over()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class StudyTrials(Trials):
             self.enough = why_enough(self._config.sweep, list(self._history.values()))
             if self.enough:
                 return None
-            with held(self._run.trials_path, wait=True):  # others that ask must see this one
+            with held(self._run.lock("study"), wait=True):  # others that ask must see this one
                 begun = sum(own(trial) for trial in self._study.get_trials(deepcopy=False))
                 if begun >= self._config.sweep.trials:
                     return None

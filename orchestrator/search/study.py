@@ -60,7 +60,7 @@ def open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    with held(run.trials_path, wait=True):  # two that join must not both make it
+    with held(run.lock("study"), wait=True):  # two that join must not both make it
         study = _load(run, config, url, say)
         if lost := tell_lost(study, run, space, config):
             say(f"{run.path}: its study lacked {lost} trials, and has them again from their files")
@@ -161,7 +161,6 @@ def working_on(run: Run) -> Iterator[str]:
     folder, name = run.path / "sessions", uuid.uuid4().hex[:8]
     folder.mkdir(exist_ok=True)
     mine = folder / name
-    mine.touch()
     try:
         with held(mine):
             yield name
@@ -173,7 +172,7 @@ def is_alive(run: Run, session: str) -> bool:
     """Tell whether a session still works on the run."""
     mark = run.path / "sessions" / session
     try:
-        with held(mark) as free:
+        with held(mark, make=False) as free:
             return not free
     except FileNotFoundError:
         return False

@@ -181,7 +181,7 @@ class Sweep:
     def _confirm(self, searched: Outcome, shared: Shared, screen: Screen) -> Outcome:
         """Retrain what won, unless another session does."""
         self.run.confirm_path.mkdir(exist_ok=True)
-        with held(self.run.confirm_path) as ours:
+        with held(self.run.lock("confirm")) as ours:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
             return searched if self._retrain(shared, screen) else Outcome(done=False)

@@ -30,7 +30,7 @@ from orchestrator.data.prepare.chunks import FACES, STATE, Job, chunk_rows
 from orchestrator.data.reading import parquet_images, zip_members
 from orchestrator.data.splits import SPLITS
 
-UNFINISHED, META = "unfinished.json", "meta.json"
+UNFINISHED, META, LOCK = "unfinished.json", "meta.json", ".lock"
 
 Mark = dict[str, Any]
 """All that decides a data set, as `mark_of` gives it."""
@@ -84,12 +84,12 @@ def is_published(out: Anywhere, mark: Mark) -> bool:
 def locked_work_folder(work: Anywhere) -> Iterator[None]:
     """Make the folder and keep other calls off it; the lock goes with the process that holds it.
 
-    Object stores and some network file systems have no locks: there nothing keeps others off.
+    Object stores have no locks: there nothing keeps others off.
 
     Raises
     ------
     InputError
-        The folder holds what is not ours, or another call is at work in it.
+        The folder holds what is not ours, another call is at work in it, or it has no locks.
     """
     if work.exists() and not is_unfinished(work) and not _is_empty(work):
         raise InputError(
@@ -99,8 +99,15 @@ def locked_work_folder(work: Anywhere) -> Iterator[None]:
     if not isinstance(work, Path):
         yield
         return
+    new = not work.exists()
     work.mkdir(parents=True, exist_ok=True)
-    with held(work) as ours:
+    with contextlib.ExitStack() as stack:
+        try:
+            ours = stack.enter_context(held(work / LOCK))
+        except InputError:  # no locks
+            if new:
+                remove_tree(work)
+            raise
         if not ours:
             raise InputError(
                 f"{work}: another prepare is at work here; wait for it, or choose another --out"
@@ -161,12 +168,15 @@ def clear_state(data: Anywhere) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif path.name.endswith(".partial"):
             path.unlink(missing_ok=True)
+    if isinstance(data, Path):
+        (data / LOCK).unlink(missing_ok=True)
     (data / UNFINISHED).unlink()  # last: killed before, the same command clears up again
 
 
 def _is_empty(folder: Anywhere) -> bool:
     """Tell whether nothing is here, or only what we were killed over as we began."""
-    return all(path.name.startswith(f".{UNFINISHED}.") for path in folder.iterdir())
+    ours = (LOCK, f".{UNFINISHED}.")
+    return all(path.name.startswith(ours) for path in folder.iterdir())
 
 
 def _containers(paths: Sequence[str]) -> set[str]:

@@ -286,7 +286,7 @@ class TestClaiming:
         command = [sys.executable, "-c", code, str(tmp_path / "work")]
         assert subprocess.run(command, check=False).returncode == -9
         with unfinished.locked_work_folder(parse_uri(tmp_path / "work")):
-            assert not tree(tmp_path)
+            assert [*tree(tmp_path)] == ["work/.lock"]
 
     def test_an_unfinished_one_under_the_name_of_a_whole_one_is_refused(
         self, make_faces: Any, tmp_path: Path
