@@ -33,6 +33,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Train one network, or go on with a training that was interrupted or failed."""
     from orchestrator.cli.display import how_to_resume
     from orchestrator.distributed.devices import check_workers
+    from orchestrator.distributed.faults import MachineError
     from orchestrator.training.trial import Assignment
 
     run, config, store = (
@@ -51,7 +52,7 @@ def train(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
             return INTERRUPTED
-        except TrainingError as error:
+        except (TrainingError, MachineError) as error:
             print(f"fairfront: {error}", file=sys.stderr)
             return FAILED
         return finish(run)
@@ -73,6 +74,7 @@ def sweep(arguments: argparse.Namespace) -> int:
                 check_workers(config)
                 outcome = begun.go_on(screen)
         code = finish(run) if outcome.done or run.complete() else FAILED
+        code = FAILED if outcome.faulted else code
     if outcome.why:
         print(f"fairfront: {outcome.why}", file=sys.stderr)
     if not outcome.done:
@@ -123,7 +125,10 @@ def in_ray(
 
 
 def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal") -> None:
-    """Train the run's one trial; `TrainingError` where that fails, once it is written down."""
+    """Train the run's one trial; `TrainingError` where that fails, once it is written down.
+
+    What the machine fails of, `MachineError`, is not: the trial has not ended.
+    """
     from orchestrator.cli.follow_trial import following
     from orchestrator.distributed.many_workers import train_on_workers
     from orchestrator.distributed.one_worker import train_alone

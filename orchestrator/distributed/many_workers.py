@@ -23,9 +23,8 @@ from typing_extensions import override
 
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices
-from orchestrator.distributed.faults import OWN_FAULTS, reason_of_failure, reason_of_loss
+from orchestrator.distributed.faults import OWN_FAULTS, verdict
 from orchestrator.distributed.sharing import Shared
-from orchestrator.training.loop import TrainingError
 from orchestrator.training.trial import Assignment, report_row, run_trial
 
 
@@ -54,8 +53,10 @@ def train_on_workers(
     ------
     TrainingError
         The trial cannot be trained, or its workers were lost too often. The message is one line.
+    MachineError
+        The machine failed it too often.
     InputError
-        Its checkpoint is damaged.
+        Its checkpoint is damaged, or a worker has no CUDA for its GPU.
     """
     trial = assignment.trial
     hooks: list[Any] = [*callbacks, StopAtOwnFault()]
@@ -77,7 +78,7 @@ def train_on_workers(
         with _ctrl_c():
             trainer.fit()
     except (TrainingFailedError, RayError) as error:
-        raise own_fault(error) or TrainingError(_reason(error, assignment.config)) from error
+        raise own_fault(error) or verdict(_failures(error), assignment.config) from error
 
 
 class StopAtOwnFault(UserCallback):
@@ -97,17 +98,13 @@ def own_fault(error: Exception) -> Exception | None:
     return cause if isinstance(cause, OWN_FAULTS) else None
 
 
-def _reason(error: Exception, config: Config) -> str:
-    """Say in a line why Ray Train gave up."""
+def _failures(error: Exception) -> list[BaseException]:
+    """Return what the workers failed of when Ray Train gave up."""
     failures = [
         getattr(failure, "health_check_failure", failure)  # what Ray Train has wrapped
         for failure in getattr(error, "worker_failures", {}).values()
     ]
-    # The others fail as well when one is lost, for want of its answers: that explains nothing.
-    if lost := [failure for failure in failures if isinstance(failure, RayError)]:
-        return reason_of_loss(lost, config)
-    cause = next(iter(failures), getattr(error, "controller_failure", error))
-    return reason_of_failure(cause)
+    return failures or [getattr(error, "controller_failure", error)]
 
 
 def _scaling(config: Config, nodes: Sequence[devices.Node]) -> ScalingConfig:

@@ -7,9 +7,8 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.distributed import devices
-from orchestrator.distributed.faults import OWN_FAULTS, reason_of_failure, reason_of_loss
+from orchestrator.distributed.faults import OWN_FAULTS, verdict
 from orchestrator.distributed.sharing import Shared
-from orchestrator.training.loop import TrainingError
 from orchestrator.training.trial import Assignment, run_trial
 
 
@@ -19,8 +18,9 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
     Ray Train would do so as well, but takes 12 s to start, and its six processes wake up a
     hundred times a second each, which costs a loop on two cores a twentieth (docs/performance.md).
 
-    A process that is lost is begun again and goes on from the trial's checkpoint, up to
-    ``train.max_failures`` times; Ray does not count nodes that are taken away as announced.
+    A process that is lost, or fails of something else than the trial, is begun again and goes on
+    from the trial's checkpoint, up to ``train.max_failures`` times; Ray does not count nodes that
+    are taken away as announced.
 
     Parameters
     ----------
@@ -33,9 +33,24 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
     ------
     TrainingError
         The trial cannot be trained, or its process was lost too often. The message is one line.
+    MachineError
+        The machine failed it too often.
     InputError
-        Its checkpoint is damaged.
+        Its checkpoint is damaged, or the worker has no CUDA for its GPU.
     """
+    config = assignment.config
+    for left in reversed(range(config.train.max_failures + 1)):
+        try:
+            _train_once(assignment, shared)
+            return
+        except RayTaskError as error:
+            if not left or isinstance(error.cause, OWN_FAULTS):
+                raise verdict([error], config) from error
+        except RayError as error:  # Ray has begun it again as often
+            raise verdict([error], config) from error
+
+
+def _train_once(assignment: Assignment, shared: Shared) -> None:
     config = assignment.config
     resources = devices.largest_share(devices.nodes(), 1)
     cpus = int(resources["CPU"])
@@ -48,12 +63,6 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
     ).remote()
     try:
         ray.get(actor.train.remote(assignment.pack(), shared, cpus))
-    except RayTaskError as error:
-        if isinstance(error.cause, OWN_FAULTS):
-            raise error.cause from None
-        raise TrainingError(reason_of_failure(error.cause)) from error
-    except RayError as error:
-        raise TrainingError(reason_of_loss([error], config)) from error
     finally:
         ray.kill(actor)
 

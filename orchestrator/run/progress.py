@@ -196,8 +196,13 @@ class Progress(Strict):
 
     def with_ended(self, trial: EndedTrial) -> "Progress":
         """Return this progress with a trial ended."""
-        running = tuple(other for other in self.running if other.trial_id != trial.trial_id)
-        return self.model_copy(update={"running": running, "ended": (*self.ended, trial)})
+        left = self.without(trial.trial_id)
+        return left.model_copy(update={"ended": (*self.ended, trial)})
+
+    def without(self, trial_id: str) -> "Progress":
+        """Return this progress without a running trial."""
+        running = tuple(other for other in self.running if other.trial_id != trial_id)
+        return self.model_copy(update={"running": running})
 
 
 def begin(

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from ray.exceptions import RayTaskError
 from ray.tune.search import Searcher
 from typing_extensions import override
 
@@ -13,6 +14,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.locks import held
 from orchestrator.config.layers import with_recipe
 from orchestrator.config.settings import Config
+from orchestrator.distributed.faults import fault_of, verdict
 from orchestrator.run.directory import Run, Trial, in_order_of_ending
 from orchestrator.run.progress import EndedTrial
 from orchestrator.search.record import ENDED, RECIPE, REPEAT, SESSION, is_numbered, own, tell
@@ -25,6 +27,8 @@ from search_spaces import Space
 MODEL_REPEATS = 5
 """Suggestions that repeat others before some are drawn at random: a model may insist on its own."""
 DIED = "the trial's process died, again and again; it may have run out of memory"
+MOST_FAULTS = 3
+"""So many trials in a row that the machine failed: it would fail those to come."""
 
 
 class Trials(Searcher):
@@ -36,6 +40,9 @@ class Trials(Searcher):
         """The trials handed out, by Tune's id."""
         self.stopped: Mapping[str, str] = {}
         """Why a scheduler stopped a trial, by Tune's id."""
+        self.faults: dict[str, str] = {}
+        """What the machine went on failing of, by the trial's id; those have not ended."""
+        self._faults_in_a_row = 0
 
     @abstractmethod
     def next(self) -> Assignment | None:
@@ -47,24 +54,42 @@ class Trials(Searcher):
     @override
     def suggest(self, trial_id: str) -> Any:
         """Give Tune the next trial as a plain dict, which `Assignment.unpack` reads."""
-        assignment = self.next()
+        assignment = self.next() if self._faults_in_a_row < MOST_FAULTS else None
         if assignment is None:
             return Searcher.FINISHED
         self.assignments[trial_id] = assignment
         return assignment.pack()
 
-    def settle(self, trial_id: str, *, died: bool = False) -> Assignment:
+    def settle(self, trial_id: str) -> Assignment:
         """Have the trial's files say how it ended, where Tune knows more than the trial did.
 
         A trial that was interrupted has not ended: its files say nothing, and it can be gone on
         with.
         """
         assignment = self.assignments[trial_id]
+        if not assignment.trial.has_ended and trial_id in self.stopped:
+            write_pruned(assignment, self.stopped[trial_id])
+        return assignment
+
+    def failed(self, trial_id: str, error: BaseException | None) -> Assignment:
+        """Take note of a trial that Tune does not try again: the machine's fault is no verdict.
+
+        Parameters
+        ----------
+        error
+            What it ended with, the last time.
+        """
+        assignment = self.settle(trial_id)
         if not assignment.trial.has_ended:
-            if trial_id in self.stopped:
-                write_pruned(assignment, self.stopped[trial_id])
-            elif died:
-                write_failure(assignment, DIED)
+            if fault := fault_of(error):
+                self.faults[assignment.trial.id] = fault
+                self._faults_in_a_row += 1
+                return assignment
+            told = isinstance(error, RayTaskError)
+            reason = str(verdict([error], assignment.config)) if told and error else DIED
+            write_failure(assignment, reason)
+        self._faults_in_a_row = 0
+        self.ended(assignment)
         return assignment
 
     @override
@@ -75,9 +100,10 @@ class Trials(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take note of how the trial ended."""
-        assignment = self.settle(trial_id, died=error)
+        """Take note of how the trial ended; of what it failed of, `failed` is told."""
+        assignment = self.assignments[trial_id] if error else self.settle(trial_id)
         if assignment.trial.has_ended:
+            self._faults_in_a_row = 0
             self.ended(assignment)
 
     @override
@@ -154,8 +180,9 @@ class StudyTrials(Trials):
 
     @property
     def interrupted(self) -> int:
-        """How many trials of ours have begun and not ended, once Tune has."""
-        return len(self._numbers) + len(self._left_running)
+        """How many trials of ours were interrupted, once Tune has ended."""
+        left = 0 if self.faults else len(self._left_running)
+        return len(self._numbers) - len(self.faults) + left
 
     @property
     def elsewhere(self) -> int:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from orchestrator.base.locks import held
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
+from orchestrator.distributed.faults import MEND
 from orchestrator.distributed.sharing import Shared, share_data
 from orchestrator.run import progress
 from orchestrator.run.directory import Run
@@ -87,6 +88,16 @@ class Outcome(NamedTuple):
     """Why trials are left nevertheless."""
     searched: bool = False
     """Whether no trial goes on here or elsewhere, so that there is a front to confirm."""
+    faulted: bool = False
+    """Whether the machine failed trials, which are left."""
+
+    @classmethod
+    def of_faults(cls, faults: Mapping[str, str]) -> "Outcome":
+        """Say what the machine failed of, the last time, and that it was none of the trials'."""
+        *_, (last, fault) = faults.items()
+        others = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        why = f"the machine failed {last}{others}, which count as not ended: {fault}; {MEND}"
+        return cls(done=True, why=why, faulted=True)
 
 
 @dataclass
@@ -157,7 +168,7 @@ class Sweep:
         with screen.show(self.run, begun) as display:
             run_trials(self.run, self.config, trials, shared, display)
             outcome = self._outcome(trials, display.progress.search_seconds(time.time()))
-            if not outcome.done:
+            if not outcome.done or outcome.faulted:
                 display.update(display.progress.model_copy(update={"state": "interrupted"}))
         return outcome
 
@@ -165,6 +176,8 @@ class Sweep:
         left = trials.remaining
         if not left:
             return Outcome(done=True, searched=True)
+        if trials.faults and not trials.interrupted:
+            return Outcome.of_faults(trials.faults)
         if elsewhere := trials.elsewhere:
             if left == elsewhere or (trials.enough and not trials.interrupted):
                 return Outcome(done=True, why=f"{elsewhere} trials still run in other sessions")
@@ -184,10 +197,10 @@ class Sweep:
         with held(self.run.lock("confirm")) as ours:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
-            return searched if self._retrain(shared, screen) else Outcome(done=False)
+            return self._retrain(shared, screen) or searched
 
-    def _retrain(self, shared: Shared, screen: Screen) -> bool:
-        """Retrain what won; return whether all of it was."""
+    def _retrain(self, shared: Shared, screen: Screen) -> Outcome | None:
+        """Retrain what won; return how that ended before its time."""
         by_fold = retrainings(self.run, self.config)
         every = [one.trial for assignments in by_fold.values() for one in assignments]
         begun = progress.begin(
@@ -202,7 +215,8 @@ class Sweep:
                     folds = {"data.folds": self.config.sweep.confirm_folds, "data.fold": fold}
                     config = with_overrides(self.config, folds)
                     data = share_data(self.store, config, screen).splits
-                if not retrain(self.run, self.config, assignments, data, display):
+                faults = retrain(self.run, self.config, assignments, data, display)
+                if not all(one.trial.has_ended for one in assignments):
                     display.update(display.progress.model_copy(update={"state": "interrupted"}))
-                    return False
-        return True
+                    return Outcome.of_faults(faults) if faults else Outcome(done=False)
+        return None

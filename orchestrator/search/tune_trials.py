@@ -6,11 +6,12 @@ several workers starts a `TorchTrainer` (docs/decisions.md has the measured reas
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
-from ray import tune
-from ray.exceptions import RayError
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
@@ -18,6 +19,7 @@ from typing_extensions import override
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices
 from orchestrator.distributed.devices import Node
+from orchestrator.distributed.faults import OWN_FAULTS, fault_of, is_own
 from orchestrator.distributed.many_workers import train_on_workers
 from orchestrator.distributed.sharing import Shared
 from orchestrator.run.directory import Run, Trial
@@ -84,12 +86,12 @@ def retrain(
     assignments: Sequence[Assignment],
     shared: Shared,
     display: ProgressDisplay,
-) -> bool:
-    """Train given trials, but for those that have ended; return whether all have now."""
+) -> dict[str, str]:
+    """Train given trials, but for those that have ended; return what the machine failed of."""
     listed = ListedTrials(assignments)
     if listed.left:
         _run(run, config, listed, shared, display, num_samples=listed.left)
-    return all(assignment.trial.has_ended for assignment in assignments)
+    return listed.faults
 
 
 def _run(
@@ -160,7 +162,8 @@ class _Follower(tune.Callback):
     @override
     def on_trial_recover(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
         name = self._trials.assignments[trial.trial_id].trial.id
-        self._display.say(f"{name}: its process died; it goes on from its checkpoint")
+        why = fault_of(_error_of(trial)) or "its process died"
+        self._display.say(f"{name}: {why}; it goes on from its checkpoint")
 
     @override
     def on_trial_result(
@@ -176,11 +179,15 @@ class _Follower(tune.Callback):
 
     @override
     def on_trial_complete(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
-        self._ended(trial, died=False)
+        self._ended(self._trials.settle(trial.trial_id))
 
     @override
     def on_trial_error(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
-        self._ended(trial, died=True)
+        assignment = self._trials.failed(trial.trial_id, _error_of(trial))
+        self._ended(assignment)
+        if fault := self._trials.faults.get(assignment.trial.id):
+            self._display.update(self._display.progress.without(assignment.trial.id))
+            self._display.say(f"{assignment.trial.id}: {fault}; it is left for --resume")
 
     def _running(self, trial: TuneTrial, **state: Any) -> None:
         assignment = self._trials.assignments[trial.trial_id]
@@ -189,10 +196,19 @@ class _Follower(tune.Callback):
         )
         self._display.update(self._display.progress.with_running(running))
 
-    def _ended(self, trial: TuneTrial, *, died: bool) -> None:
-        ours = self._trials.settle(trial.trial_id, died=died).trial
-        if ours.has_ended:  # else it was interrupted
-            self._display.update(self._display.progress.with_ended(EndedTrial.of(ours)))
+    def _ended(self, assignment: Assignment) -> None:
+        if assignment.trial.has_ended:  # else it was interrupted
+            ended = EndedTrial.of(assignment.trial)
+            self._display.update(self._display.progress.with_ended(ended))
+
+
+def _error_of(trial: TuneTrial) -> BaseException | None:
+    """Return what a trial ended with, the last time; its callbacks are not told."""
+    with suppress(Exception):  # whatever its reader stumbles on
+        content = Path(trial.pickled_error_file).read_bytes()
+        error: BaseException = cloudpickle.loads(content)
+        return error
+    return None
 
 
 def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
@@ -204,10 +220,11 @@ def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
             train_on_workers(assignment, shared, [TuneReportCallback()])
         else:
             _run_here(assignment, shared)
-    except RayError:
-        raise  # the cluster's fault: Tune tries again
-    except Exception as error:  # the trial's own: the files say it, and the sweep goes on
-        write_failure(assignment, f"{type(error).__name__}: {error}")
+    except OWN_FAULTS as error:  # the files say it, and the sweep goes on
+        if not is_own(error):
+            raise
+        write_failure(assignment, str(error))
+    # For all else Tune ends this process, of which CUDA may be broken, and tries again on another.
 
 
 def _run_here(assignment: Assignment, shared: Shared) -> None:

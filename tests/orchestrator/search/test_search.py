@@ -1,8 +1,12 @@
 """Which trials a sweep asks for, and what it does about those that a killed session left."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from fakes import FakeTrial, _faces, _write_trial, make_run
+from ray.exceptions import RayTaskError
 from ray.tune.search import Searcher
 
 from orchestrator.base.errors import InputError
@@ -19,6 +23,8 @@ from orchestrator.training.trial import write_failure
 from search_spaces import get
 
 SPACE = get("focal_gender")
+
+STALE = RayTaskError("f", "", OSError(errno.ESTALE, os.strerror(errno.ESTALE), "/run"))
 
 
 def config(*settings):
@@ -79,10 +85,38 @@ def test_a_trial_that_a_scheduler_stopped_is_pruned_and_an_interrupted_one_has_n
     searching.stopped = {"b": "stopped at epoch 2"}
     for name in "abc":
         searching.on_trial_complete(name, error=name == "c")
+    searching.failed("c", None)
     assert [run.trial(f"t{n:03}").has_ended for n in range(3)] == [False, True, True]
     assert run.trial("t001").result.state == "pruned"
     assert "process died" in run.trial("t002").result.reason
     assert states(searching)[:3] == ["RUNNING", "PRUNED", "FAIL"]
+
+
+def test_what_the_machine_failed_of_is_no_verdict(tmp_path):
+    run = begin(tmp_path / "run")
+    searching = session(run)
+    unknown = RayTaskError("f", "", ValueError("what"))
+    for name, error in {"a": STALE, "b": unknown, "c": STALE}.items():
+        searching.suggest(name)
+        searching.on_trial_complete(name, error=True)
+        searching.failed(name, error)
+    assert searching.faults == dict.fromkeys(("t000", "t002"), "/run: Stale file handle")
+    assert states(searching)[:3] == ["RUNNING", "FAIL", "RUNNING"]
+    assert run.trial("t001").result.reason == "ValueError: what"
+    assert searching.interrupted == 0
+    assert searching.remaining == 5
+    again = session(run)
+    assert [again.suggest(name)["path"][-4:] for name in "xy"] == ["t000", "t002"]
+
+
+def test_a_machine_that_fails_trial_after_trial_gets_no_more(tmp_path):
+    searching = session(begin(tmp_path / "run"))
+    for name in "abc":
+        assert searching.suggest(name) != Searcher.FINISHED
+        searching.failed(name, STALE)
+    assert searching.suggest("d") == Searcher.FINISHED
+    assert len(searching.faults) == 3
+    assert searching.interrupted == 0
 
 
 def test_what_a_killed_session_left_is_told_or_gone_on_with(tmp_path):

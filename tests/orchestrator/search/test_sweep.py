@@ -185,3 +185,26 @@ def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):
     assert sweep(data, folder / "cold", "--trials", "2", "--warm-start", folder / "none") == 2
     assert "no run here" in capfd.readouterr().err
     assert not (folder / "cold").exists()
+
+
+def test_what_the_machine_failed_of_is_left_and_gone_on_with(folder, data, capfd):
+    out = folder / "faults"
+    words = ["--epochs", "1", "--concurrent", "1", "--sampler", "random"]
+    assert sweep(data, out, "--trials", "2", *words, "--set", "train.max_failures=1") == 0
+    in_the_way = out / "trials" / "t002" / "starts.txt"  # a file that no worker can open
+    in_the_way.mkdir(parents=True)
+    more = ["sweep", "--out", str(out), "--resume", "--trials", "4"]
+    capfd.readouterr()
+    assert main(more) == 1
+    said = capfd.readouterr()
+    fault = f"{in_the_way}: Is a directory"
+    assert f"t002: {fault}; it goes on from its checkpoint\n" in said.out
+    assert f"t002: {fault}; it is left for --resume\n" in said.out
+    left = f"the machine failed t002, which count as not ended: {fault}; mend that and go on"
+    assert f"fairfront: {left}" in said.err
+    ended = {trial.id: trial.result.state for trial in Run.open(str(out)).ended()}
+    assert ended == dict.fromkeys(("t000", "t001", "t003"), "complete")
+    in_the_way.rmdir()
+    assert main(more) == 0
+    assert len(Run.open(str(out)).complete()) == 4
+    assert Run.open(str(out)).trial("t002").starts == 1
