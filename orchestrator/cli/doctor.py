@@ -82,7 +82,11 @@ def check_device() -> Iterator[Check]:
     """Name the devices that training would use, and whether they compute in bf16."""
     import torch
 
+    from orchestrator.distributed.no_cuda import has_gpu, why_no_cuda
     from orchestrator.training.inference import uses_bf16
+
+    if not torch.cuda.is_available() and has_gpu():
+        yield Check("fail", f"device: this machine has a GPU, and {why_no_cuda()}")
 
     devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     for device in devices or [torch.device("cpu")]:

@@ -13,6 +13,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import one_line, reason_of
 from orchestrator.config.settings import Precision
 from orchestrator.data.store.meta import Shard
+from orchestrator.distributed.no_cuda import refuse_no_cuda
 from orchestrator.training.features.compute import write_file
 from orchestrator.training.features.stored import Features, Pieces
 from orchestrator.training.inference import pick_device, uses_bf16
@@ -124,6 +125,7 @@ class _Extractor:
         variant, error = str(piece["variant"][0]), ""
         shard = Shard.model_validate_json(piece["shard"][0])
         try:
+            refuse_no_cuda()
             write_file(self._features, variant, shard, self._network, self._autocast)
         except InputError as failure:  # raised here, it would reach the user in Ray's wrapping
             error = str(failure)

@@ -17,7 +17,13 @@ OWN_FAULTS = (TrainingError, InputError)
 """What a trial would fail of again, whoever trains it; but for `DeviceError`."""
 MOST_OF_REASON = 300
 """Characters."""
-CUDA_FAULTS = ("CUDA error", "cudnn error", "cuDNN error", "CUBLAS_STATUS", "NCCL error")
+CUDA_FAULTS = (
+    "CUDA error",
+    "cudnn error",
+    "cuDNN error",
+    "CUBLAS_STATUS",
+    "NCCL error",
+)
 """Of torch's messages: after these a process is of no more use. Out of memory is none of them."""
 LOST_NODES = ("node was terminated", "node has died", "Node failure", "node died", "node failed")
 """Of Ray's messages."""

@@ -24,6 +24,7 @@ from typing_extensions import override
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
+from orchestrator.distributed.no_cuda import refuse_no_cuda, refuse_no_cuda_elsewhere
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.trial import Assignment, report_row, run_trial
 
@@ -78,7 +79,11 @@ def train_on_workers(
         with _ctrl_c():
             trainer.fit()
     except (TrainingFailedError, RayError) as error:
-        raise own_fault(error) or verdict(_failures(error), assignment.config) from error
+        failures = _failures(error)
+        if any("no GPUs found" in str(failure) for failure in failures):
+            # Ray Train's process group stumbles on that before a worker could say why.
+            refuse_no_cuda_elsewhere()
+        raise own_fault(error) or verdict(failures, assignment.config) from error
 
 
 class StopAtOwnFault(UserCallback):
@@ -137,6 +142,7 @@ def _ctrl_c() -> Iterator[None]:
 
 
 def _worker(config: dict[str, Any]) -> None:
+    refuse_no_cuda()
     torch.set_num_threads(config["cpus"])
     assignment = Assignment.unpack(config)
     run_trial(

@@ -8,6 +8,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.distributed import devices
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
+from orchestrator.distributed.no_cuda import refuse_no_cuda
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.trial import Assignment, run_trial
 
@@ -73,6 +74,7 @@ class OneWorker:
 
     def train(self, packed: dict[str, Any], shared: Shared, cpus: int) -> None:
         """Train the trial that was packed, on so many threads."""
+        refuse_no_cuda()
         torch.set_num_threads(cpus)
         assignment = Assignment.unpack(packed)
         run_trial(assignment, shared.get(assignment.config))

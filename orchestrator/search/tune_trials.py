@@ -21,6 +21,7 @@ from orchestrator.distributed import devices
 from orchestrator.distributed.devices import Node
 from orchestrator.distributed.faults import OWN_FAULTS, fault_of, is_own
 from orchestrator.distributed.many_workers import train_on_workers
+from orchestrator.distributed.no_cuda import refuse_no_cuda
 from orchestrator.distributed.sharing import Shared
 from orchestrator.run.directory import Run, Trial
 from orchestrator.run.progress import EndedTrial, RunningTrial, Score
@@ -228,6 +229,7 @@ def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
 
 
 def _run_here(assignment: Assignment, shared: Shared) -> None:
+    refuse_no_cuda()
     torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
     devices.keep_to_share()
     data = shared.get(assignment.config)
