@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.cnn import CNN
 from models.config import ModelConfig
@@ -14,6 +15,7 @@ __all__ = [
     "caches_features",
     "count_parameters",
     "last_layer",
+    "normalises_over_batch",
     "parameter_groups",
 ]
 
@@ -68,6 +70,12 @@ def last_layer(model: nn.Module) -> nn.Linear:
 def caches_features(config: ModelConfig) -> bool:
     """Tell whether the network has a backbone that no training changes."""
     return config.name not in MODELS and config.unfreeze == "none"
+
+
+def normalises_over_batch(model: nn.Module) -> bool:
+    """Tell whether a network made for training has layers that see the whole batch."""
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    return any(module.training for module in norms)
 
 
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:

@@ -96,7 +96,20 @@ def smallest_image(depth: int) -> int:
 def dense(inputs: int, config: ModelConfig) -> tuple[nn.Module, ...]:
     """Return the layers of a head, from `inputs` features to a logit."""
     hidden = (nn.Linear(inputs, config.hidden), nn.ReLU()) if config.hidden else ()
-    return *hidden, nn.Dropout(config.dropout), nn.Linear(config.hidden or inputs, 1)
+    return *hidden, nn.Dropout(config.dropout), Logit(config.hidden or inputs, 1)
+
+
+class Logit(nn.Linear):
+    """The last layer, in float32 also where the rest is computed in bf16.
+
+    In bf16 a logit has eight bits: of thousands of faces hundreds get the same, and a threshold
+    decides on all of them at once.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Give logits, shape (n, 1), of inputs of shape (n, D)."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            return super().forward(inputs.to(self.weight.dtype))
 
 
 def _stage(channels_in: int, channels_out: int, batch_norm: bool) -> tuple[nn.Module, ...]:

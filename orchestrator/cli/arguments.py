@@ -72,7 +72,10 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
     """
     run = Run.open(arguments.out)
     if changed := _changed(arguments, run, command):
-        options = [f"--{name}" for name, key in SETTINGS.items() if key in FREE[command]]
+        free = (name for name, key in SETTINGS.items() if key in FREE[command])
+        options = [
+            f"--{name}" for name in free if name != "min_workers"
+        ]  # --workers MIN-MAX has it
         others = [key for key in FREE[command] if key not in SETTINGS.values()]
         raise InputError(
             f"{changed} cannot change with --resume (only {', '.join(options)} and --set "

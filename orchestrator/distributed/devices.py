@@ -6,8 +6,10 @@ from typing import NamedTuple
 import ray
 import torch
 
+import models
 from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config
+from orchestrator.training.loop import norms_apart
 
 
 class Node(NamedTuple):
@@ -67,10 +69,19 @@ def keep_to_share() -> None:
         torch.cuda.set_per_process_memory_fraction(share)
 
 
-def check_workers(config: Config) -> None:
-    """Raise `InputError` when the cluster has too few devices: Ray would wait for more for ever."""
+def check_workers(config: Config, image_size: int) -> None:
+    """Raise `InputError` when the cluster's devices cannot train a network on so many workers.
+
+    Because they are too few, and Ray would wait for more for ever; or because the network has batch
+    norm, which several CPUs do not share.
+    """
     there = nodes()
-    most = sum(node.gpus for node in there) or sum(node.cpus for node in there)
+    gpus = sum(node.gpus for node in there)
+    most = gpus or sum(node.cpus for node in there)
+    if config.workers > 1 and not gpus:
+        network = models.build(config.model, image_size, pretrained=False)
+        if models.normalises_over_batch(network):
+            raise InputError(norms_apart(config.workers))
     fewest = config.min_workers or config.workers
     if fewest > most:
         asked = config.workers if config.min_workers is None else f"{fewest}-{config.workers}"

@@ -1,11 +1,14 @@
 """A run's data, read once and shared with every process of the cluster."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import models
 from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config, Precision
 from orchestrator.data.loading import Placement, Residence, load, place_pixels
@@ -15,8 +18,9 @@ from orchestrator.data.store.store import Store
 from orchestrator.distributed.extraction import extract
 from orchestrator.distributed.stream_windows import read_on_ray
 from orchestrator.run.screen import Screen
-from orchestrator.training.features.cache import basis, cache, cache_here
+from orchestrator.training.features.cache import basis, cache, cache_here, in_precision
 from orchestrator.training.features.stored import Features, Pieces
+from orchestrator.training.inference import computed_in, pick_device
 from orchestrator.training.last_layer import held_out
 
 if TYPE_CHECKING:  # torchvision takes a second to import
@@ -67,9 +71,27 @@ class SharedData(NamedTuple):
 
 def shared_memory() -> float:
     """Return the bytes for objects on the training node that has the least."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    training = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
-    return min(float(node.get("object_store_memory", 0)) for node in training)
+    return min(map(_store_of, _training_nodes(ray.nodes())))
+
+
+def _training_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the nodes, as Ray lists them, that trials run on: those with GPUs where there are any.
+
+    A cluster's head may have no CPU for tasks, and a small object store.
+    """
+    alive = [node for node in nodes if node["Alive"]]
+    of = [[n for n in alive if n["Resources"].get(device)] for device in ("GPU", "CPU")]
+    return next(filter(None, of), alive)
+
+
+def _store_of(node: Mapping[str, Any]) -> float:
+    return float(node["Resources"].get("object_store_memory", 0))
+
+
+def _on_a_training_node() -> Any:
+    """Have a task run, and leave what it returns, where trials will read it."""
+    node = max(_training_nodes(ray.nodes()), key=_store_of)
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
 
 
 def share_splits(store: Store, config: Config, features: Features | None = None) -> SharedData:
@@ -90,8 +112,8 @@ def share_splits(store: Store, config: Config, features: Features | None = None)
     # Loaded by a process of its own, whose memory is free again once the splits are in the object
     # store, and not fetched to this one's node, which may not train.
     reading = config.model_copy(update={"data": data})
-    loading: Any = _load.remote(store, reading, placement.residence, features)
-    splits, counts = loading
+    task: Any = _load.options(scheduling_strategy=_on_a_training_node())
+    splits, counts = task.remote(store, reading, placement.residence, features)
     try:
         shared = Shared([splits], store, basis(config) if features else None)
         return SharedData(shared, placement, ray.get(counts))
@@ -110,6 +132,21 @@ def _load(store: Store, config: Config, residence: Residence, features: Features
     return data, count_strata(train.gender[~apart], train.label[~apart])
 
 
+def _precision_there(precision: Precision) -> Precision:
+    """Return what a precision comes to on such a device as extracts the features."""
+    if precision != "auto":
+        return precision
+    gpus = ray.cluster_resources().get("GPU", 0)
+    asked: Any = _computed_in.options(num_gpus=0.001 if gpus else 0)
+    there: Precision = ray.get(asked.remote(precision))
+    return there
+
+
+@ray.remote(num_cpus=0)
+def _computed_in(precision: Precision) -> Precision:
+    return computed_in(precision, pick_device())
+
+
 def share_data(store: Store, config: Config, screen: Screen) -> SharedData:
     """Make the data ready for the trials, and say where they are kept.
 
@@ -125,7 +162,10 @@ def share_data(store: Store, config: Config, screen: Screen) -> SharedData:
         with screen.count_rows("computing features") as show:
             extract(features, pieces, network, precision, show)
 
-    features, sentence = cache(store, config, shared_memory(), compute)
+    precise = config
+    if models.caches_features(config.model):  # auto is another precision on another machine
+        precise = in_precision(config, _precision_there(config.train.precision))
+    features, sentence = cache(store, precise, shared_memory(), compute)
     shared = share_splits(store, config, features)
     for line in filter(None, (sentence, None if features else str(shared.placement))):
         screen.say(line)

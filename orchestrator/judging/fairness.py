@@ -8,7 +8,7 @@ accuracies, the gap and the accuracy of the worse gender and of the worst gender
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,13 +59,6 @@ def with_worst_gender(written: Mapping[str, Any]) -> dict[str, Any]:
     if "worst_gender" not in values:
         values |= {"worst_gender": values["worst_group"], "worst_group": math.nan}
     return values
-
-
-class Intervals(NamedTuple):
-    """95% intervals, each (low, high)."""
-
-    fair: tuple[float, float]
-    gap: tuple[float, float]
 
 
 def group_metrics(
@@ -132,50 +125,6 @@ def metrics_from_counts(
     )
 
 
-def bootstrap_ci95(
-    label: ArrayLike,
-    predicted: ArrayLike,
-    gender: ArrayLike,
-    fair_lambda: float = 2.0,
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Intervals:
-    """Compute 95% percentile bootstrap intervals of the fair metric and the gap.
-
-    Rows are resampled within each gender. Of n rows drawn with replacement from a gender, the
-    number that is correct is Binomial(n, accuracy of that gender), so that number is drawn and no
-    row is: the same distribution at a thousandth of the cost.
-
-    Parameters
-    ----------
-    label, predicted, gender, fair_lambda
-        As for `group_metrics`.
-    draws
-        Resamples.
-    seed
-        The same seed gives the same intervals.
-
-    Notes
-    -----
-    The gap is an absolute difference. Where the true gap is near 0, resamples fold at 0: the
-    interval of the gap then lies too high and that of the fair metric too low.
-    """
-    metrics = group_metrics(label, predicted, gender)  # refuses an absent gender
-    rng = np.random.default_rng(seed)
-    acc_women, acc_men = (
-        rng.binomial(n, accuracy, size=draws) / n
-        for n, accuracy in (
-            (metrics.n_women, metrics.acc_women),
-            (metrics.n_men, metrics.acc_men),
-        )
-    )
-    return Intervals(
-        fair=_percentiles(fair_of(acc_women, acc_men, fair_lambda)),
-        gap=_percentiles(np.abs(acc_women - acc_men)),
-    )
-
-
 def predict_labels(logit: ArrayLike, threshold: float = 0.5) -> NDArray[np.int8]:
     """Label 1 where the probability, the sigmoid of `logit`, exceeds `threshold`; else 0.
 
@@ -232,8 +181,3 @@ def _checked(values: ArrayLike, name: str, allowed: tuple[int, int]) -> NDArray[
 def fair_of(acc_women: Accuracy, acc_men: Accuracy, fair_lambda: float) -> Accuracy:
     """Compute the fair metric from the accuracies of both genders, numbers or arrays of them."""
     return (acc_women + acc_men) / 2 - fair_lambda * abs(acc_women - acc_men)
-
-
-def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)

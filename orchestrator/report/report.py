@@ -14,8 +14,9 @@ import pandas as pd
 from orchestrator.base.files import write_json, write_text, writing
 from orchestrator.data.splits import GENDERS, describe_empty
 from orchestrator.judging.confirmation import confirm
-from orchestrator.judging.fairness import WOMAN, GroupMetrics, bootstrap_ci95
+from orchestrator.judging.fairness import WOMAN, GroupMetrics, count_correct
 from orchestrator.judging.frontier import hypervolume
+from orchestrator.judging.intervals import of_fair, of_gap, wilson
 from orchestrator.judging.judge import (
     Evaluated,
     Kind,
@@ -24,7 +25,7 @@ from orchestrator.judging.judge import (
     select_best,
     select_front,
 )
-from orchestrator.judging.paired_bootstrap import paired_change
+from orchestrator.judging.paired_change import NO_CHANGE, paired_change
 from orchestrator.report.front_plot import FrontPlot
 from orchestrator.report.page import page
 from orchestrator.report.plots import front_png
@@ -176,16 +177,22 @@ def _judged(one: Evaluated, kind: Kind, fair_lambda: float) -> dict[str, Any]:
 
 def _split_entry(one: Evaluated, kind: Kind, split: str, fair_lambda: float) -> dict[str, Any]:
     rows, judged = one.rows[split], one.judged[kind]
-    intervals = bootstrap_ci95(rows.label, judged.predicted[split], rows.gender, fair_lambda)
-    return {
-        **asdict(judged.metrics[split]),
-        "fair_ci95": list(intervals.fair),
-        "gap_ci95": list(intervals.gap),
+    correct, seen = count_correct(rows.label, judged.predicted[split], rows.gender)
+    women, men = map(wilson, correct.sum(axis=1), seen.sum(axis=1))
+    intervals = {
+        "acc_women": women,
+        "acc_men": men,
+        "fair": of_fair(women, men, fair_lambda),
+        "gap": of_gap(women, men),
     }
+    ends = {f"{name}_ci95": [float(of.low), float(of.high)] for name, of in intervals.items()}
+    return {**asdict(judged.metrics[split]), **ends}
 
 
 def _change(one: Evaluated, kind: Kind, base: Evaluated, fair_lambda: float) -> dict[str, Any]:
     """Compare on test with another trial, or the same, at threshold 0.5."""
+    if one is base and kind == "fixed":
+        return asdict(NO_CHANGE)
     label, women = one.rows["test"].label, one.rows["test"].gender == WOMAN
     now, then = one.judged[kind].predicted["test"], base.judged["fixed"].predicted["test"]
     return asdict(paired_change(now == label, then == label, women, fair_lambda))

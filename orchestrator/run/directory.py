@@ -83,6 +83,8 @@ class TrialResult(Strict):
     images_per_second: float
     """Training images through the loop per second of training, the median over epochs."""
     device: str
+    precision: str | None = None
+    """bf16 or fp32: what ``train.precision`` came to; null where nothing was kept."""
     reason: str | None = None
     """Why it failed or was pruned."""
     restarts: int = 0

@@ -33,6 +33,11 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
     return any(bool(features.get(name, False)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def computed_in(precision: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
+    """Return what a precision comes to on a device."""
+    return "bf16" if uses_bf16(precision, device) else "fp32"
+
+
 def to_input(images: Tensor) -> Tensor:
     """Turn uint8 (n, H, W, 3) into floats (n, 3, H, W) in [0, 1], still channels last in memory.
 

@@ -22,6 +22,7 @@ import models
 from models.batch import Batch
 from models.losses import LOSSES
 from models.methods import METHODS
+from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config
 from orchestrator.data.balance import draw_rows
 from orchestrator.data.store.arrays import Arrays
@@ -37,6 +38,14 @@ from orchestrator.training.optimiser import Optimiser
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message names the step and the settings to change."""
+
+
+def norms_apart(workers: int) -> str:
+    """Say why so many workers cannot train a network with batch norm on CPUs."""
+    return (
+        f"--workers {workers}: batch norm would see a worker's share of the batch alone, since "
+        "torch shares none among CPUs; give --workers 1, or choose a network without it"
+    )
 
 
 class Training:
@@ -76,13 +85,13 @@ class Training:
         self._rank, self._world = rank_and_world()
         torch.backends.cudnn.allow_tf32 = False  # else fp32 would be tf32 in convolutions
         # channels_last is how the store's pixels lie, and what convolutions like best.
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        wrapped: nn.Module = (
-            # `_synchronise` sees to the buffers, once an epoch instead of at each step.
-            DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
-            if self._world > 1
-            else model
-        )
+        self.model = self._sharing_norms(model).to(self.device)
+        self.model.to(memory_format=torch.channels_last)
+        wrapped = self.model
+        if self._world > 1:  # `_synchronise` sees to the buffers, once an epoch
+            wrapped = DistributedDataParallel(
+                self.model, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
         if config.train.compile:
             wrapped.compile()
         self._network = wrapped
@@ -151,6 +160,16 @@ class Training:
         self._best = state["best"]
         self.kept = EpochMetrics.of(state["kept"]) if state["kept"] else None
         self.kept_logit = state["kept_logit"].cpu().numpy()
+
+    def _sharing_norms(self, model: nn.Module) -> nn.Module:
+        """Have batch norm see the global batch, or each worker would train another network."""
+        if self._world == 1 or not models.normalises_over_batch(model):
+            return model
+        if self.device.type != "cuda":
+            raise InputError(norms_apart(self._world))
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+        synchronised: nn.Module = convert(model)
+        return synchronised
 
     def _train_and_judge(self) -> tuple[EpochMetrics, NDArray[np.float32]]:
         """Train an epoch and validate; return the metrics and the logits of val."""

@@ -30,7 +30,7 @@ from orchestrator.run.directory import EVALUATED, State, Trial, TrialResult
 from orchestrator.training.checkpoint import FILE as CHECKPOINT
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.early_stopping import EpochMetrics, kept_so_far
-from orchestrator.training.inference import pick_device, rank_and_world
+from orchestrator.training.inference import computed_in, pick_device, rank_and_world
 from orchestrator.training.loop import Training, TrainingError
 
 ABOUT = "fairfront"
@@ -111,7 +111,7 @@ def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Repor
     logits = {"val": training.kept_logit, "test": training.logits(data["test"])}
     if first and training.kept:
         trial.write_predictions(_predictions(data, logits))
-        save_model(trial.path, model, config, image_size)
+        save_model(trial.path, model, config, image_size, training.device)
         trial.write_result(
             TrialResult(
                 trial_id=trial.id,
@@ -122,6 +122,7 @@ def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Repor
                 seconds=record.seconds,
                 images_per_second=float(np.median([e.images_per_second for e in record.epochs])),
                 device=_device_name(training.device),
+                precision=computed_in(config.train.precision, training.device),
                 restarts=trial.starts - 1,
                 config=config,
             )
@@ -195,12 +196,18 @@ class TrainedModel:
     """It was evaluated in."""
 
 
-def save_model(folder: Path, model: nn.Module, config: Config, image_size: int) -> None:
-    """Write ``model.safetensors``, whose metadata is all that `load_model` needs."""
+def save_model(
+    folder: Path, model: nn.Module, config: Config, image_size: int, device: torch.device
+) -> None:
+    """Write ``model.safetensors``, whose metadata is all that `load_model` needs.
+
+    Its precision is what it came to on the device of its training, so that thresholds found there
+    are used on logits of the same kind wherever the model is.
+    """
     about = {
         "model": config.model.model_dump(),
         "image_size": image_size,
-        "precision": config.train.precision,
+        "precision": computed_in(config.train.precision, device),
     }
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with writing(folder / "model.safetensors") as file:

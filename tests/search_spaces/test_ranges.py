@@ -130,7 +130,10 @@ def test_a_parameter_of_two_ranges_is_there_twice():
     [
         (lambda trial: trial.suggest_float("lr", 1, 0), "suggest(trial): ValueError: "),
         (lambda trial: trial.number, "must return a dict of settings"),
-        (lambda _: {"loss.gama": 2.0}, "suggest(trial): unknown key loss.gama; known: "),
+        (
+            lambda _: {"loss.gama": 2.0},
+            "suggest(trial): unknown key loss.gama; did you mean loss.gamma?",
+        ),
         (lambda t: {"loss.gamma": t.suggest_float("g", -2, -1)}, "suggest(trial): loss.gamma=-1."),
         (
             lambda t: {"loss.gamma": t.suggest_categorical("g", [t.number, 1])},

@@ -16,7 +16,7 @@ from orchestrator.data.splits import SPLITS
 from orchestrator.data.store.store import Store
 from orchestrator.training.features.compute import write_file
 from orchestrator.training.features.stored import MIRRORED, PLAIN, Features, Pieces
-from orchestrator.training.inference import pick_device, uses_bf16
+from orchestrator.training.inference import computed_in, pick_device, uses_bf16
 
 if TYPE_CHECKING:  # torchvision takes a second to import
     from models.backbone import BackboneNetwork
@@ -41,7 +41,7 @@ def cache(
     store
         The data set.
     config
-        The run's configuration.
+        The run's configuration, its precision as it comes to be where the features are computed.
     shared_memory
         Bytes for objects on the node that has the least.
     extract
@@ -92,18 +92,25 @@ def cache_here(store: Store, config: Config) -> Features | None:
     """
     if basis(config) is None:
         return None
+    device = pick_device()
+    config = in_precision(config, computed_in(config.train.precision, device))
     prepared = _prepare(store, config, SHARE_OF_TRIAL, machine.memory())
     if isinstance(prepared, str):
         return None
     features, backbone = prepared
     undone = features.undone()
     random.SystemRandom().shuffle(undone)  # trials that begin together share the work
-    device = pick_device()
     for variant, shard in undone:
         if not features.is_whole((variant, shard)):
             autocast = uses_bf16(config.train.precision, device)
             write_file(features, variant, shard, backbone.to(device), autocast)
     return features
+
+
+def in_precision(config: Config, precision: Precision) -> Config:
+    """Return a configuration with a precision in the place of its own."""
+    train = config.train.model_copy(update={"precision": precision})
+    return config.model_copy(update={"train": train})
 
 
 def _prepare(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from fakes import SWEEP, make_run
 from layouts import write_zip
 from PIL import Image
@@ -22,7 +23,7 @@ from orchestrator.training.trial import save_model
 @pytest.mark.usefixtures("ray_cluster")
 def test_images_out_of_reach_are_one_line(tmp_path: Path) -> None:
     config = resolve()
-    save_model(tmp_path, models.build(config.model, 80), config, 80)
+    save_model(tmp_path, models.build(config.model, 80), config, 80, torch.device("cpu"))
     archive = write_zip(tmp_path / "faces.zip", {"a.jpg": b"no image"})
     path = archives.uri("a.jpg", archive)
     faces = pd.DataFrame({"filename": ["a.jpg"], "path": [path]})
@@ -37,7 +38,7 @@ def test_images_out_of_reach_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_name_that_is_no_utf8_is_kept(tmp_path: Path) -> None:
     config = resolve()
-    save_model(tmp_path, models.build(config.model, 80), config, 80)
+    save_model(tmp_path, models.build(config.model, 80), config, 80, torch.device("cpu"))
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.jpg").write_bytes(b"no image")

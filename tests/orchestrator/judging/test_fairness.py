@@ -13,7 +13,6 @@ from sklearn.metrics import accuracy_score
 
 from orchestrator.base.errors import InputError
 from orchestrator.judging.fairness import (
-    bootstrap_ci95,
     count_correct,
     group_metrics,
     metrics_from_counts,
@@ -94,8 +93,6 @@ def test_absent_gender_is_one_line():
     for gender, who in ((1, "women"), (-1, "men")):
         with pytest.raises(InputError, match=f"^no {who} among 3 rows: .*give data with both$"):
             group_metrics([0, 1, 1], [0, 1, 0], [gender] * 3)
-        with pytest.raises(InputError, match=f"^no {who} among 3 rows"):
-            bootstrap_ci95([0, 1, 1], [0, 1, 0], [gender] * 3)
 
 
 @pytest.mark.parametrize(
@@ -111,48 +108,6 @@ def test_absent_gender_is_one_line():
 def test_other_values_are_refused(label, predicted, gender, message):
     with pytest.raises(ValueError, match=message):
         group_metrics(label, predicted, gender)
-
-
-@pytest.mark.parametrize("accuracies", [(0.92, 0.97), (0.9, 0.9)], ids=["apart", "equal"])
-def test_bootstrap_agrees_with_resampled_rows(accuracies):
-    draws, fair_lambda = 20_000, 2.0
-    label, predicted, gender = random_faces(0, 300, accuracies[0], 200, accuracies[1])
-    ours = bootstrap_ci95(label, predicted, gender, fair_lambda, draws=draws)
-
-    rng = np.random.default_rng(1)
-    correct = label == predicted
-    women, men = (
-        rng.choice(correct[gender == g], size=(draws, np.sum(gender == g))).mean(axis=1)
-        for g in (-1, 1)
-    )
-    gap = abs(women - men)
-    for interval, values in (
-        (ours.gap, gap),
-        (ours.fair, (women + men) / 2 - fair_lambda * gap),
-    ):
-        # An end of either interval has a standard error of about 0.7% of the width.
-        low, high = np.percentile(values, [2.5, 97.5])
-        assert interval == pytest.approx((low, high), abs=0.04 * (high - low))
-
-
-def test_bootstrap_covers_the_truth_in_95_of_100():
-    truth = (0.90 + 0.80) / 2 - 2 * (0.90 - 0.80)
-    covered = 0
-    for seed in range(400):
-        rows = random_faces(seed, 1000, 0.90, 700, 0.80)
-        low, high = bootstrap_ci95(*rows, draws=500, seed=seed).fair
-        covered += low <= truth <= high
-    assert 0.92 < covered / 400 < 0.98  # three standard errors of 400 tries are 0.033
-
-
-def test_bootstrap_is_repeatable_and_holds_the_estimate():
-    rows = random_faces(3, 500, 0.9, 400, 0.95)
-    intervals = bootstrap_ci95(*rows, seed=5)
-    assert intervals == bootstrap_ci95(*rows, seed=5)
-    assert intervals != bootstrap_ci95(*rows, seed=6)
-    metrics = group_metrics(*rows)
-    assert intervals.fair[0] < metrics.fair < intervals.fair[1]
-    assert intervals.gap[0] < metrics.gap < intervals.gap[1]
 
 
 @given(

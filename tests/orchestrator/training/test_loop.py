@@ -15,6 +15,7 @@ from torch import multiprocessing
 from toys import SIDE, toy_arrays, toy_data
 
 import models
+from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve
 from orchestrator.config.settings import AugmentConfig
 from orchestrator.judging.fairness import group_metrics, predict_labels
@@ -360,6 +361,18 @@ def test_two_workers_train_as_one_does(tmp_path):
     # The gradient's sum runs in another order, so the figures differ by rounding alone.
     np.testing.assert_allclose(theirs["logits"], alone.logits(data["test"]), atol=2e-3)
     np.testing.assert_allclose(theirs["losses"], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_batch_norm_is_not_each_workers_own(monkeypatch):
+    monkeypatch.setattr("orchestrator.training.loop.rank_and_world", lambda: (0, 2))
+    with pytest.raises(InputError, match=r"^--workers 2: batch norm would see a worker's share"):
+        start("model.batch_norm=true")
+    for frozen in ("none", "last_stage"):
+        config = resolve(
+            settings=["model.name=resnet18", "model.weights=random", f"model.unfreeze={frozen}"]
+        )
+        whole = models.normalises_over_batch(models.build(config.model, SIDE))
+        assert whole == (frozen == "last_stage")
 
 
 def free_port():

@@ -126,7 +126,7 @@ def test_a_network_whose_weights_need_torchs_notes_on_versions_can_be_read_back(
         settings=["model.name=mnasnet0_5", "model.weights=random", "model.head=pooled"]
     )
     model = models.build(config.model, 32).eval()
-    save_model(tmp_path, model, config, 32)
+    save_model(tmp_path, model, config, 32, torch.device("cpu"))
     again = load_model(tmp_path / "model.safetensors").network
     assert again.state_dict().keys() == model.state_dict().keys()
     for name, weights in again.state_dict().items():
@@ -137,7 +137,7 @@ def test_a_model_file_of_another_network_is_one_line(tmp_path):
     config = resolve()
     model = models.build(config.model, 24)
     other = with_overrides(config, {"model.batch_norm": True})
-    save_model(tmp_path, model, other, 24)
+    save_model(tmp_path, model, other, 24, torch.device("cpu"))
     with pytest.raises(InputError, match="its weights are not those of its network"):
         load_model(tmp_path / "model.safetensors")
 
