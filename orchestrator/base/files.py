@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,8 +78,14 @@ def refuse_unwritable(folder: Path) -> None:
 
 
 @contextmanager
-def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a file beside `path` and put it there only once it is written whole."""
+def writing(
+    path: Anywhere, mode: str = "wb", *, lasting: bool = True, **options: Any
+) -> Iterator[IO[Any]]:
+    """Open a file beside `path` and put it there only once it is written whole.
+
+    It is there after a power cut, too, unless it is not `lasting`, which spares the wait for the
+    disk; without that wait, a file could have its name before its content.
+    """
     if not isinstance(path, Path):
         # An object store publishes what it has when a file is closed, even by an exception.
         whole = io.BytesIO()
@@ -90,7 +96,12 @@ def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any
     try:
         with beside.open(mode, **options) as file:
             yield file
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
+        if lasting:
+            _sync_folder(path.parent)
     except OSError as error:
         if error.errno in REFUSALS and error.filename in (None, str(beside)):
             error.filename = str(path)  # a full disk names no file, and the other is none of ours
@@ -99,9 +110,19 @@ def writing(path: Anywhere, mode: str = "wb", **options: Any) -> Iterator[IO[Any
         beside.unlink(missing_ok=True)
 
 
-def write_text(path: Anywhere, text: str) -> None:
-    """Write a text file, UTF-8, all of it or nothing."""
-    with writing(path, "w", encoding="utf-8", newline="\n") as file:
+def _sync_folder(folder: Path) -> None:
+    """Have the disk know the names in a folder, where its file system takes that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # FUSE and SMB have no such thing; the file itself is there
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Anywhere, text: str, *, lasting: bool = True) -> None:
+    """Write a text file, UTF-8, all of it or nothing; `lasting` as in `writing`."""
+    with writing(path, "w", lasting=lasting, encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 

@@ -19,7 +19,7 @@ from orchestrator.base.files import write_text
 from orchestrator.base.words import duration
 from orchestrator.cli.progress_text import line, render, status_line
 from orchestrator.run.directory import Run
-from orchestrator.run.progress import RESUMED_AS, Progress, read
+from orchestrator.run.progress import RESUMED_AS, STALE, Progress, own_file, read
 
 TICK = 0.5
 """Seconds between looks at what changed; ``progress.json`` is written no more often."""
@@ -27,8 +27,6 @@ HEARTBEAT = 15.0
 """Seconds after which ``progress.json`` is written though nothing changed."""
 STATUS_LINE = 30.0
 """Seconds between lines on what runs, where there is no terminal."""
-STALE = 60.0
-"""Seconds without a heartbeat after which a run counts as dead."""
 
 
 class Lines:
@@ -105,7 +103,7 @@ class Display:
     def __init__(self, run: Run, stream: TextIO, progress: Progress) -> None:
         self.progress = progress
         """The newest state."""
-        self._path = run.path / "progress.json"
+        self._path = own_file(run)
         self._lines = Lines(stream, known=len(progress.ended))  # earlier sessions have shown them
         self._written, self._changed = -HEARTBEAT, True
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -158,7 +156,8 @@ class Display:
     def _write(self) -> None:
         self._written, self._changed = time.monotonic(), False
         self.progress = self.progress.model_copy(update={"updated": time.time()})
-        write_text(self._path, self.progress.model_dump_json() + "\n")
+        # Twice a second, and of no use after a power cut.
+        write_text(self._path, self.progress.model_dump_json() + "\n", lasting=False)
 
 
 def _final_state(
@@ -219,7 +218,7 @@ def how_to_resume(run: Run, command: str) -> str:
     command = RESUMED_AS.get(command, command)
     data = shlex.quote(str(run.data.get("path", "DATA")))
     # A study in a database, which is not named in full anywhere.
-    joint = " --study-storage URL" if (run.path / "study.json").exists() else ""
+    joint = " --study-storage URL" if run.is_joint else ""
     return (
         "What finished is kept. Resume with: "
         f"fairfront {command} --data {data} --out {shlex.quote(str(run.path))} --resume{joint}"

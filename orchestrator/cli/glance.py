@@ -4,10 +4,10 @@ import time
 from typing import TextIO
 
 from orchestrator.base.console import open_console
-from orchestrator.cli.display import STALE, died
+from orchestrator.cli.display import died
 from orchestrator.cli.progress_text import render
 from orchestrator.run.directory import Run
-from orchestrator.run.progress import read
+from orchestrator.run.progress import STALE, read
 
 
 def glance(run: Run, stream: TextIO) -> int:

@@ -81,6 +81,7 @@ def configuration_in(loaded: Mapping[str, Any]) -> dict[str, Any]:
     """Return a file's configuration, which is all but what a run records beside its own."""
     values = dict(loaded)
     if values.pop("versions", None):
+        values.pop("history", None)
         values = as_written_now(values, values.pop("format", 1))
         if isinstance(values.get("data"), Mapping):
             own = DataConfig.model_fields

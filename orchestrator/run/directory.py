@@ -4,6 +4,7 @@
 
     RUN/config.yaml              the resolved configuration, versions, commit, data fingerprint
     RUN/progress.json            what the progress display shows, for `watch`
+    RUN/sessions/                of a joint sweep: who is alive, and the progress of each
     RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
     RUN/space.py warm_start.json what a sweep varies, if not a space of ours; what it began with
     RUN/logs/                    Ray's own output
@@ -245,12 +246,20 @@ class Run:
     def record(self, config: Config, data: Mapping[str, Any]) -> None:
         """Write ``config.yaml``: the configuration, what identifies the data, and the versions.
 
-        How the data are read and what they are have one key, ``data``.
+        How the data are read and what they are have one key, ``data``. A run that goes on keeps the
+        versions that it began with; others that it goes on with are added to ``history``.
         """
-        values = config.model_dump()
-        data = {**values["data"], **data}
-        recorded = {**values, "data": data, "format": FORMAT, "versions": versions()}
-        write_text(self.path / "config.yaml", to_yaml(recorded))
+        values, file = config.model_dump(), self.path / "config.yaml"
+        values |= {"data": {**values["data"], **data}, "format": FORMAT}
+        with held(self.lock("config"), wait=True):  # of a joint sweep one at a time
+            now, before = versions(), read_yaml(file) if file.exists() else {}
+            history = before.get("history", [])
+            began = before.get("versions") or now
+            if (history[-1]["versions"] if history else began) != now:
+                at = datetime.now(UTC).isoformat(timespec="seconds")
+                history = [*history, {"resumed": at, "versions": now}]
+            values |= {"versions": began} | ({"history": history} if history else {})
+            write_text(file, to_yaml(values))
 
     @classmethod
     def open(cls, where: str) -> "Run":
@@ -264,7 +273,7 @@ class Run:
 
     @cached_property
     def recorded(self) -> dict[str, Any]:
-        """``config.yaml`` as it is: the configuration, ``data`` and ``versions``.
+        """``config.yaml`` as it is: the configuration, ``data``, ``versions``, perhaps ``history``.
 
         Raises
         ------
@@ -308,7 +317,12 @@ class Run:
         """The folder of the log files."""
         return self.path / "logs"
 
-    def lock(self, what: Literal["run", "study", "confirm"]) -> Path:
+    @property
+    def is_joint(self) -> bool:
+        """Whether its study is in a database, which several processes may work on."""
+        return (self.path / "study.json").exists()
+
+    def lock(self, what: Literal["run", "study", "confirm", "config"]) -> Path:
         """The file whose lock keeps others off a part of the run."""
         return self.path / f".{what}.lock"
 

@@ -1,6 +1,11 @@
-"""The state of a run while it goes on, kept in ``RUN/progress.json``."""
+"""The state of a run while it goes on, kept in ``RUN/progress.json``.
 
+Sessions of a joint sweep keep theirs in ``RUN/sessions/<id>.json`` each, and are read as one.
+"""
+
+import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -34,6 +39,8 @@ class Score(Strict):
         return (self.acc_women + self.acc_men) / 2
 
 
+STALE = 60.0
+"""Seconds without a sign of life after which a session counts as dead."""
 FINISHING = 0.2
 """The last evaluation of a trial and its files, in epochs."""
 KNOWN_ENOUGH = 4
@@ -242,15 +249,48 @@ def begin(
     return begun.model_copy(update={"share_before": begun.share_done()})
 
 
+def own_file(run: Run) -> Path:
+    """Return where a session that begins keeps its progress; each of a joint sweep has its own."""
+    if run.is_joint:
+        return run.path / "sessions" / f"{uuid.uuid4().hex[:8]}.json"
+    return run.path / "progress.json"
+
+
 def read(run: Run) -> Progress | None:
-    """Read ``progress.json``; None when the run has not written it yet."""
+    """Read how far a run is, in all its sessions; None when it has not begun yet."""
+    files = [run.path / "progress.json", *(run.path / "sessions").glob("*.json")]
+    found = [progress for file in files if (progress := _read(file))]
+    return merged(found) if found else None
+
+
+def merged(sessions: Sequence[Progress]) -> Progress:
+    """Take what several sessions know of a run together: it runs as long as one of them does."""
+    newest = max(each.updated for each in sessions)
+    alive = {
+        id(each): each.state == "running" and newest - each.updated < STALE for each in sessions
+    }
+    shown = max(sessions, key=lambda each: (alive[id(each)], each.updated))
+    ended: dict[str, EndedTrial] = {}
+    running: dict[str, RunningTrial] = {}
+    for each in sorted(sessions, key=lambda each: len(each.ended), reverse=True):
+        if each.command != shown.command:  # a confirmation has trials of its own
+            continue
+        ended |= {trial.trial_id: trial for trial in each.ended if trial.trial_id not in ended}
+        if alive[id(each)]:
+            running |= {trial.trial_id: trial for trial in each.running}
+    left = sorted(running.keys() - ended.keys()) if alive[id(shown)] else ()
+    together = {"ended": tuple(ended.values()), "running": tuple(running[name] for name in left)}
+    return shown if len(sessions) == 1 else shown.model_copy(update=together)
+
+
+def _read(path: Path) -> Progress | None:
     try:
-        text = (run.path / "progress.json").read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     try:
         return Progress.model_validate_json(text)
     except ValidationError:
         raise InputError(
-            f"{run.path}/progress.json: not a progress of this version of fairfront; remove it"
+            f"{path}: not a progress of this version of fairfront; remove it"
         ) from None

@@ -19,7 +19,7 @@ from orchestrator.run.directory import Run, Trial, in_order_of_ending
 from orchestrator.run.progress import EndedTrial
 from orchestrator.search.record import ENDED, RECIPE, REPEAT, SESSION, is_numbered, own, tell
 from orchestrator.search.space_settings import suggested
-from orchestrator.search.study import is_alive, is_joint
+from orchestrator.search.study import is_alive
 from orchestrator.search.sweep_limits import EXHAUSTED, MOST_REPEATS, why_enough
 from orchestrator.training.trial import Assignment, write_failure, write_pruned
 from search_spaces import Space
@@ -261,7 +261,7 @@ class StudyTrials(Trials):
 
     def _catch_up(self) -> None:
         """Take note of the trials that other sessions have ended."""
-        if not is_joint(self._run):
+        if not self._run.is_joint:
             return
         unknown = [trial for trial in self._run.ended() if trial.id not in self._history]
         for trial in in_order_of_ending(unknown):
@@ -289,7 +289,7 @@ class StudyTrials(Trials):
 
     def _is_elsewhere(self, trial: optuna.trial.FrozenTrial) -> bool:
         session = trial.user_attrs.get(SESSION, "")
-        others = is_joint(self._run) and session not in ("", self._session)
+        others = self._run.is_joint and session not in ("", self._session)
         return others and is_alive(self._run, session)
 
     def _assign(self, trial: optuna.Trial) -> Assignment | None:

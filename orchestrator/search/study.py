@@ -132,11 +132,6 @@ def make_sampler(config: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
             )
 
 
-def is_joint(run: Run) -> bool:
-    """Tell whether the run's study is in a database, which several processes may work on."""
-    return (run.path / PLACE).exists()
-
-
 def forget_killed_writer(run: Run) -> None:
     """Mend what a process that was killed as it wrote, or a shared disk, left of the journal.
 

@@ -1,5 +1,6 @@
 import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,49 @@ def test_a_full_disk_names_the_file_that_it_did_not_take(tmp_path: Path) -> None
     with pytest.raises(OSError, match=r"No space left on device: '.*/model'"):
         fill()
     assert list(tmp_path.iterdir()) == []
+
+
+def recorded_calls(monkeypatch: pytest.MonkeyPatch, path: Path) -> list[str]:
+    calls: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def syncing(descriptor: int) -> None:
+        place = Path(f"/proc/self/fd/{descriptor}").resolve()
+        calls.append("folder" if place == path.parent else f"file of {place.stat().st_size}")
+        sync(descriptor)
+
+    def replacing(beside: Path, target: Path) -> Path:
+        calls.append("name")
+        return replace(beside, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(Path, "replace", replacing)
+    return calls
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="tells descriptors by /proc")
+def test_a_power_cut_keeps_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = recorded_calls(monkeypatch, tmp_path / "a")
+    write_text(tmp_path / "a", "whole")
+    assert calls == ["file of 5", "name", "folder"]  # the content first, then what leads to it
+    calls.clear()
+    write_text(tmp_path / "a", "fleeting", lasting=False)
+    assert calls == ["name"]
+    assert (tmp_path / "a").read_text() == "fleeting"
+
+
+def test_what_the_disk_did_not_take_gets_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(tmp_path / "a", "before")
+
+    def refuse(_descriptor: int) -> None:  # as NFS does, which tells of a full disk only then
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a'"):
+        write_text(tmp_path / "a", "after")
+    assert (tmp_path / "a").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve
 from orchestrator.report.report import write_report
+from orchestrator.run import directory
 from orchestrator.run.directory import Run
 from orchestrator.training.early_stopping import kept_so_far
 
@@ -58,3 +59,25 @@ def test_a_result_that_was_edited_is_one_line(tmp_path: Path, damage: Any) -> No
     (run.trial("t000").path / "result.json").write_text(json.dumps(damage))
     with pytest.raises(InputError, match=r"t000/result\.json: .*it was edited, or is of another"):
         _ = run.trial("t000").result
+
+
+def test_the_versions_that_a_run_began_with_stay_and_later_ones_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", [])
+    began = Run(run.path).recorded["versions"]
+
+    def record(commit: str) -> dict[str, Any]:
+        monkeypatch.setattr(directory, "versions", lambda: {**began, "git_commit": commit})
+        run.record(run.config, run.data)
+        return Run(run.path).recorded
+
+    recorded = record(began["git_commit"])
+    assert "history" not in recorded  # the same ones: there is nothing to tell
+    for commit in ("second", "second", "third", began["git_commit"]):
+        recorded = record(commit)
+    assert recorded["versions"] == began
+    commits = [entry["versions"]["git_commit"] for entry in recorded["history"]]
+    assert commits == ["second", "third", began["git_commit"]]
+    assert all(entry["resumed"][:2] == "20" for entry in recorded["history"])
+    assert Run(run.path).config == run.config

@@ -11,7 +11,17 @@ from rich.console import Console
 from orchestrator.base.errors import InputError
 from orchestrator.base.words import duration, first_line
 from orchestrator.cli.progress_text import line, render, status_line
-from orchestrator.run.progress import EndedTrial, Progress, RunningTrial, Score, begin, read
+from orchestrator.run.progress import (
+    STALE,
+    EndedTrial,
+    Progress,
+    RunningTrial,
+    Score,
+    begin,
+    merged,
+    own_file,
+    read,
+)
 
 STARTED = 1_000.0
 
@@ -272,3 +282,48 @@ def test_first_line_is_short():
     assert first_line("\n  boom  \nmore") == "boom"
     assert first_line(None) == "no reason given"
     assert len(first_line("x" * 500)) == 160
+
+
+def session(at: float, *trials: EndedTrial, running: str = "", **other) -> Progress:
+    going = tuple(RunningTrial(trial_id=name, epochs=10) for name in running.split())
+    return progress(*trials, total=200, updated=STARTED + at, running=going, **other)
+
+
+def test_a_joint_sweep_runs_as_long_as_one_session_does():
+    one = session(50, ended("t000"), ended("t001"), state="finished")
+    other = session(40, ended("t000"), ended("t002"), ended("t003"), running="t004 t005")
+    both = merged([one, other])
+    assert both == merged([other, one])
+    assert (both.state, both.updated) == ("running", STARTED + 40)
+    assert [trial.trial_id for trial in both.ended] == ["t000", "t002", "t003", "t001"]
+    assert [trial.trial_id for trial in both.running] == ["t004", "t005"]
+    third = session(45, ended("t004"), running="t006")
+    assert [trial.trial_id for trial in merged([one, other, third]).running] == ["t005", "t006"]
+
+
+def test_a_session_that_was_killed_holds_no_trial_any_more():
+    killed = session(10, ended("t000"), running="t001")
+    last = session(11 + STALE, ended("t001"), state="finished")
+    both = merged([killed, last])
+    assert both.state == "finished"
+    assert {trial.trial_id for trial in both.ended} == {"t000", "t001"}
+    assert both.running == ()
+    assert merged([killed]) == killed
+
+
+def test_a_confirmation_is_shown_without_the_search_before_it():
+    search = session(90, ended("t000"), state="finished")
+    confirm = session(60, ended("t000-seed1")).model_copy(update={"command": "confirm"})
+    assert [trial.trial_id for trial in merged([search, confirm]).ended] == ["t000-seed1"]
+
+
+def test_only_sessions_of_a_joint_sweep_have_files_of_their_own(tmp_path):
+    run = make_run(tmp_path / "run", [])
+    assert own_file(run) == own_file(run) == run.path / "progress.json"
+    (run.path / "study.json").write_text("{}")
+    files = [own_file(run) for _ in range(2)]
+    assert read(run) is None
+    files[0].parent.mkdir()
+    for file, one in zip(files, (ended("t000"), ended("t001")), strict=True):
+        file.write_text(session(1, one).model_dump_json())
+    assert len(read(run).ended) == 2
