@@ -8,10 +8,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import HTTPRedirectHandler, build_opener, getproxies, proxy_bypass
 
 from orchestrator.base.errors import InputError
 
@@ -20,14 +21,22 @@ if TYPE_CHECKING:
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+PLAIN_VARIABLE = "FAIRFRONT_PLAIN_HTTP"
+"""Hosts, with commas between them, to which a token may be sent over plain HTTP."""
 
 
 def connect(address: str | None) -> "JobSubmissionClient":
     """Return a client of the cluster at `address`; `InputError` when it cannot be used."""
     url = cluster_url(address)
-    headers = _token_header()
+    headers = _token_header(url)
     _check_answer(url, headers)
     from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):
+        """Ray's, which follows no redirect: what it sends is for the address that was given."""
+
+        def _do_request(self, *words: Any, **options: Any) -> Any:
+            return super()._do_request(*words, **options, allow_redirects=False)
 
     for chatty in ("dashboard_sdk", "job.sdk"):  # they log every upload and every closed socket
         logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
@@ -35,7 +44,7 @@ def connect(address: str | None) -> "JobSubmissionClient":
     before = os.environ.get("RAY_API_SERVER_ADDRESS")
     os.environ["RAY_API_SERVER_ADDRESS"] = url
     try:
-        return JobSubmissionClient(url, headers=headers)
+        return Client(url, headers=headers)
     finally:
         del os.environ["RAY_API_SERVER_ADDRESS"]
         if before is not None:
@@ -75,18 +84,55 @@ def find_token() -> tuple[str, str] | None:
         return None
 
 
-def _token_header() -> dict[str, str]:
+def _token_header(url: str) -> dict[str, str]:
+    """Return the header with the token; `InputError` where others could read it on its way."""
     found = find_token()
-    return {"Authorization": f"Bearer {found[0]}"} if found else {}
+    if found is None:
+        return {}
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    direct = _is_loopback(host) and not _proxy(url)
+    if parts.scheme == "http" and not direct and host not in _plain_hosts():
+        raise InputError(
+            f"{url}: the token of {found[1]} could be read on its way to {host}; give an https:// "
+            f"address, or an SSH tunnel's (ssh -L 8265:127.0.0.1:8265 {host}, and --address "
+            f"http://127.0.0.1:8265), or set {PLAIN_VARIABLE}={host} where the network is trusted"
+        )
+    return {"Authorization": f"Bearer {found[0]}"}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def _plain_hosts() -> list[str]:
+    """Return the hosts to which the user has a token sent over plain HTTP."""
+    return [host.strip().lower() for host in os.environ.get(PLAIN_VARIABLE, "").split(",")]
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Follows none: urllib would send the token along, to whatever host it is sent to."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def _check_answer(url: str, headers: dict[str, str]) -> None:
     """Ask for the version with a time limit, which Ray's client does not set."""
     request = urllib.request.Request(f"{url}/api/version", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with build_opener(_NoRedirects).open(request, timeout=10) as answer:
             json.load(answer)["ray_version"]
     except urllib.error.HTTPError as error:
+        if 300 <= error.code < 400:
+            where = error.headers.get("Location", "elsewhere")
+            raise InputError(
+                f"{url}: redirects to {where}, and is not followed, with the token; give --address "
+                "the cluster's own address"
+            ) from None
         if error.code not in (401, 403):
             raise InputError(
                 f"{url}: not a Ray dashboard (HTTP {error.code}){_proxy(url)}; correct --address"

@@ -6,10 +6,11 @@ A job is the working tree, unpacked on the head, and one command line run in it.
 import asyncio
 import json
 import os
+import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TextIO
@@ -27,7 +28,13 @@ STOP_SECONDS = 60
 
 
 def submit(
-    arguments: Sequence[str], tree: SourceTree, *, address: str | None, wait: bool, out: TextIO
+    arguments: Sequence[str],
+    tree: SourceTree,
+    *,
+    address: str | None,
+    wait: bool,
+    out: TextIO,
+    secrets: Mapping[str, str] | None = None,
 ) -> int:
     """Run ``fairfront`` with `arguments` as a job on a cluster.
 
@@ -42,6 +49,8 @@ def submit(
         RAY_API_SERVER_ADDRESS or RAY_ADDRESS says, else this machine's.
     wait
         Print the job's log until it ends.
+    secrets
+        Variables of the job's environment that are no business of those who see its command line.
 
     Returns
     -------
@@ -58,7 +67,7 @@ def submit(
     with TemporaryDirectory(prefix="fairfront-") as folder, one_line_errors(client):
         package = pack(tree.root, tree.files, Path(folder) / "source.zip")
         job = client.submit_job(
-            entrypoint=entry_point(arguments), runtime_env=_environment(package)
+            entrypoint=entry_point(arguments), runtime_env=_environment(package, secrets or {})
         )
     print(f"job {job} submitted to {client.get_address()}", file=out)
     if wait:
@@ -79,7 +88,7 @@ def jobs(address: str | None, out: TextIO, *, as_json: bool = False) -> int:
             "started": time.strftime(
                 "%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000)
             ),
-            "command": job.entrypoint.rpartition(" -m orchestrator ")[2],
+            "command": without_passwords(job.entrypoint.rpartition(" -m orchestrator ")[2]),
         }
         for job in sorted(found, key=lambda job: job.start_time or 0)
     ]
@@ -158,8 +167,14 @@ def entry_point(arguments: Sequence[str]) -> str:
     return f"exec {python} -m orchestrator {shlex.join(arguments)}"
 
 
-def _environment(package: Path) -> dict[str, Any]:
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+def without_passwords(command: str) -> str:
+    """Return a command line with the passwords of its URLs hidden."""
+    hidden = re.sub(r"(://[^/\s:@']*):[^/\s']*@", r"\1:***@", command)
+    return re.sub(r"([?&]password=)[^&\s']*", r"\1***", hidden)
+
+
+def _environment(package: Path, secrets: Mapping[str, str]) -> dict[str, Any]:
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **secrets}
     if commit := git_commit():  # the copy has no .git to ask
         variables["FAIRFRONT_GIT_COMMIT"] = commit
     return {"working_dir": str(package), "env_vars": variables}

@@ -158,13 +158,14 @@ def submit(arguments: argparse.Namespace) -> int:
     """Run a command on a Ray cluster."""
     from cluster import jobs
     from cluster.package import source_tree
-    from orchestrator.cli.job_command import check_job
+    from orchestrator.cli.job_command import check_job, split_secrets
 
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     tree = source_tree(Path.cwd())
     check_job(command, tree)
+    command, secrets = split_secrets(command)
     address, wait = arguments.address, arguments.wait
-    return jobs.submit(command, tree, address=address, wait=wait, out=sys.stdout)
+    return jobs.submit(command, tree, address=address, wait=wait, out=sys.stdout, secrets=secrets)
 
 
 def list_jobs(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Whether a command line can run as a job of a cluster, away from this folder."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.cli.parser import parse
 
 COMMANDS = ("prepare", "train", "sweep", "report", "predict")
+STUDY_STORAGE = "FAIRFRONT_STUDY_STORAGE"
 
 
 def check_job(arguments: Sequence[str], tree: SourceTree) -> None:
@@ -43,6 +45,27 @@ def check_job(arguments: Sequence[str], tree: SourceTree) -> None:
                 f"{tree.root} (and not ignored by git), or as an absolute path that the cluster "
                 "sees"
             )
+
+
+def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Take a study's database out of a job's command line, which all who list jobs are shown.
+
+    Returns
+    -------
+    tuple
+        The command line without it, and the variables that say it in its place, also where it was
+        in this environment.
+    """
+    if arguments[0] != "sweep":
+        return list(arguments), {}
+    url = parse(arguments).study_storage or os.environ.get(STUDY_STORAGE)
+    left, words = [], iter(arguments)
+    for word in words:
+        if word == "--study-storage":
+            next(words)
+        elif not word.startswith("--study-storage="):
+            left.append(word)
+    return left, {STUDY_STORAGE: url} if url else {}
 
 
 def _is_everywhere(place: str) -> bool:

@@ -1,11 +1,21 @@
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from cluster.client import DEFAULT_ADDRESS, cluster_url, connect, find_token, last_line
+from cluster.client import (
+    DEFAULT_ADDRESS,
+    _token_header,
+    cluster_url,
+    connect,
+    find_token,
+    last_line,
+    one_line_errors,
+)
 from orchestrator.base.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("no_ray_settings")
@@ -116,3 +126,88 @@ def test_a_proxy_that_was_asked_instead_is_named(
     with pytest.raises(InputError) as caught:
         connect(f"http://127.0.0.1:{free_port}")
     assert "proxy" not in str(caught.value)
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Sends on to `elsewhere` what it is asked; all but the version, where it is `late`."""
+
+    elsewhere, late = "", False
+
+    def do_GET(self) -> None:
+        if self.late and self.path == "/api/version":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"ray_version": "2.60.0"}')
+            return
+        self.send_response(307)
+        self.send_header("Location", self.elsewhere + self.path)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Listening(Other):
+    """Keeps what it was sent."""
+
+    heard: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.heard.append(str(self.headers))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_token_follows_no_redirect(monkeypatch: pytest.MonkeyPatch, *, late: bool):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-secret")
+    monkeypatch.setattr(Listening, "heard", [])
+    monkeypatch.setattr(Redirecting, "late", late)
+    with serving(Listening) as elsewhere, serving(Redirecting) as url:
+        monkeypatch.setattr(Redirecting, "elsewhere", elsewhere.replace("127.0.0.1", "localhost"))
+        if late:
+            client = connect(url)
+            with pytest.raises(InputError, match="307"), one_line_errors(client):
+                client.list_jobs()
+        else:
+            with pytest.raises(InputError, match=r"redirects to http://localhost:\d+/api/version"):
+                connect(url)
+    assert Listening.heard == []
+
+
+def test_a_token_goes_over_plain_http_only_where_it_was_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    asked: list[str] = []
+    monkeypatch.setattr("cluster.client._check_answer", lambda url, _: asked.append(url))
+    url = "http://head.example:8265"
+    assert _token_header(url) == {}  # without a token there is nothing to read
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-secret")
+    with pytest.raises(InputError) as caught:
+        connect(url)
+    said = str(caught.value)
+    assert said.startswith(f"{url}: the token of RAY_AUTH_TOKEN could be read on its way")
+    assert "FAIRFRONT_PLAIN_HTTP=head.example where the network is trusted" in said
+    assert "a-secret" not in said
+    assert asked == []
+    for allowed in (url, "https://head.example", "http://[::1]:8265", "http://localhost:8265"):
+        monkeypatch.setenv("FAIRFRONT_PLAIN_HTTP", "other, head.example" if allowed == url else "")
+        assert _token_header(allowed) == {"Authorization": "Bearer a-secret"}
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(InputError, match="could be read on its way to localhost"):
+        _token_header("http://localhost:8265")

@@ -13,7 +13,15 @@ from aiohttp import ClientError
 from ray.job_submission import JobDetails
 from waiting import HANGS
 
-from cluster.jobs import entry_point, follow_job, jobs, logs, stop, submit
+from cluster.jobs import (
+    entry_point,
+    follow_job,
+    jobs,
+    logs,
+    stop,
+    submit,
+    without_passwords,
+)
 from cluster.package import source_tree
 from orchestrator.base.errors import InputError
 from orchestrator.cli.doctor import check_ray
@@ -82,6 +90,22 @@ def test_the_entry_point_survives_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert run() == expected
     monkeypatch.setenv("FAIRFRONT_PYTHON", str(script))
     assert run() == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("sweep --out /r --study-storage postgresql://me:pa:s@w@db/s --trials 9",
+         "sweep --out /r --study-storage postgresql://me:***@db/s --trials 9"),
+        ("sweep '--study-storage=mysql://me:pass@db:3306/s?ssl=1' --out /r",
+         "sweep '--study-storage=mysql://me:***@db:3306/s?ssl=1' --out /r"),
+        ("sweep --study-storage 'postgresql://db/s?user=me&password=pass&x=1'",
+         "sweep --study-storage 'postgresql://db/s?user=me&password=***&x=1'"),
+        ("prepare s3://bucket/a:b@c --out /d", "prepare s3://bucket/a:b@c --out /d"),
+    ],
+)  # fmt: skip
+def test_a_job_is_listed_without_passwords(command: str, shown: str):
+    assert without_passwords(command) == shown
 
 
 @pytest.mark.usefixtures("tree")

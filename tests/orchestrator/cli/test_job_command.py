@@ -7,7 +7,7 @@ import pytest
 
 from cluster.package import SourceTree
 from orchestrator.base.errors import InputError
-from orchestrator.cli.job_command import check_job
+from orchestrator.cli.job_command import check_job, split_secrets
 
 
 def check(command: str, root: Path) -> None:
@@ -61,3 +61,23 @@ def test_commands_that_would_fail_there(command: str, message: str, tmp_path: Pa
     with pytest.raises(InputError, match=message) as raised:
         check(command, tmp_path)
     assert "\n" not in str(raised.value)
+
+
+URL = "postgresql+psycopg://me:secret@db/studies"
+
+
+@pytest.mark.parametrize(
+    "option", ["", f"--study-storage {URL}", f"--study-storage={URL}"], ids=["none", "two", "one"]
+)
+@pytest.mark.parametrize("variable", [None, URL])
+def test_a_database_is_told_to_a_job_by_its_environment(
+    option: str, variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAIRFRONT_STUDY_STORAGE", raising=False)
+    if variable:
+        monkeypatch.setenv("FAIRFRONT_STUDY_STORAGE", variable)
+    command = f"sweep --data /d {option} --out /r"
+    words, secrets = split_secrets(command.split())
+    assert words == ["sweep", "--data", "/d", "--out", "/r"]
+    assert secrets == ({"FAIRFRONT_STUDY_STORAGE": URL} if option or variable else {})
+    assert split_secrets(["report", "/r"]) == (["report", "/r"], {})
