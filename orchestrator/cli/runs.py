@@ -148,7 +148,7 @@ def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal
         with following(assignment, display):
             try:
                 train = train_on_workers if config.workers > 1 else train_alone
-                train(assignment, shared.splits)
+                train(assignment, shared.splits, say=display.say)
             except TrainingError as error:
                 write_failure(assignment, str(error))
                 failure = error

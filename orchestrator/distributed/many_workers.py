@@ -3,7 +3,7 @@
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,9 +22,9 @@ from ray.train.torch import TorchTrainer
 from typing_extensions import override
 
 from orchestrator.config.settings import Config
-from orchestrator.distributed import devices
+from orchestrator.distributed import devices, reservation
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
-from orchestrator.distributed.no_cuda import refuse_no_cuda, refuse_no_cuda_elsewhere
+from orchestrator.distributed.no_cuda import refuse_no_cuda, refuse_nodes_without_cuda
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.trial import Assignment, report_row, run_trial
 
@@ -33,6 +33,7 @@ def train_on_workers(
     assignment: Assignment,
     shared: Shared,
     callbacks: Sequence[Any] = (),
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Train one trial on ``config.workers`` processes with `TorchTrainer`, and wait for its end.
 
@@ -49,6 +50,8 @@ def train_on_workers(
         What `share` returned.
     callbacks
         Called in Ray Train's controller after each epoch.
+    say
+        Told what is waited for.
 
     Raises
     ------
@@ -75,6 +78,10 @@ def train_on_workers(
             callbacks=hooks,
         ),
     )
+    if say:
+        each = reserved | ({"GPU": 1} if scaling.use_gpu else {})
+        fewest = assignment.config.min_workers or assignment.config.workers
+        reservation.say_what_is_waited_for(each, fewest, say)
     try:
         with _ctrl_c():
             trainer.fit()
@@ -82,7 +89,7 @@ def train_on_workers(
         failures = _failures(error)
         if any("no GPUs found" in str(failure) for failure in failures):
             # Ray Train's process group stumbles on that before a worker could say why.
-            refuse_no_cuda_elsewhere()
+            refuse_nodes_without_cuda()
         raise own_fault(error) or verdict(failures, assignment.config) from error
 
 

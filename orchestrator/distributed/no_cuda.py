@@ -3,10 +3,11 @@
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.base.files import one_line
 from orchestrator.distributed.faults import DeviceError
@@ -14,19 +15,30 @@ from orchestrator.distributed.faults import DeviceError
 
 def refuse_no_cuda() -> None:
     """Raise `DeviceError` in a process that Ray gave a GPU and whose torch can use none."""
-    if ray.get_gpu_ids() and not torch.cuda.is_available():
-        raise DeviceError(
-            f"{platform.node()}: Ray gave this worker a GPU, and {why_no_cuda()} (`ray start "
-            "--num-gpus=0` on that node trains on its CPUs)"
-        )
+    if ray.get_gpu_ids() and (complaint := _complaint()):
+        raise DeviceError(complaint)
 
 
-def refuse_no_cuda_elsewhere() -> None:
-    """Do the same in a process that is given a GPU for it, on whichever node has one free."""
-    try:
-        ray.get(ray.remote(refuse_no_cuda).options(num_gpus=1).remote())
-    except RayTaskError as error:
-        raise error.cause from None
+def refuse_nodes_without_cuda() -> None:
+    """Raise `DeviceError` where a node has GPUs of Ray's and a torch that can use none.
+
+    The nodes are asked without waiting for their GPUs, which a training that failed may still hold.
+    """
+    ask: Any = ray.remote(num_cpus=0)(_complaint)
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("GPU"):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            if complaint := ray.get(ask.options(scheduling_strategy=there).remote()):
+                raise DeviceError(complaint)
+
+
+def _complaint() -> str | None:
+    if torch.cuda.is_available():
+        return None
+    return (
+        f"{platform.node()}: Ray gives workers a GPU there, and {why_no_cuda()} (`ray start "
+        "--num-gpus=0` on that node trains on its CPUs)"
+    )
 
 
 def why_no_cuda() -> str:

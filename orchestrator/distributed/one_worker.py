@@ -1,19 +1,22 @@
 """One worker on one trial, in a Ray actor of its own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from orchestrator.distributed import devices
+from orchestrator.distributed import reservation
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
 from orchestrator.distributed.no_cuda import refuse_no_cuda
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.trial import Assignment, run_trial
 
 
-def train_alone(assignment: Assignment, shared: Shared) -> None:
+def train_alone(
+    assignment: Assignment, shared: Shared, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Train one trial in one process, and wait for its end.
 
     Ray Train would do so as well, but takes 12 s to start, and its six processes wake up a
@@ -28,7 +31,9 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
     assignment
         The trial.
     shared
-        What `trainer.share` returned.
+        What `share` returned.
+    say
+        Told what is waited for.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
     config = assignment.config
     for left in reversed(range(config.train.max_failures + 1)):
         try:
-            _train_once(assignment, shared)
+            _train_once(assignment, shared, say)
             return
         except RayTaskError as error:
             if not left or isinstance(error.cause, OWN_FAULTS):
@@ -51,9 +56,9 @@ def train_alone(assignment: Assignment, shared: Shared) -> None:
             raise verdict([error], config) from error
 
 
-def _train_once(assignment: Assignment, shared: Shared) -> None:
+def _train_once(assignment: Assignment, shared: Shared, say: Callable[[str], None]) -> None:
     config = assignment.config
-    resources = devices.largest_share(devices.nodes(), 1)
+    resources = reservation.of_one_worker(say)
     cpus = int(resources["CPU"])
     # An actor, since Ray begins a task again for ever when memory runs out.
     actor: Any = OneWorker.options(  # type: ignore[attr-defined]

@@ -95,8 +95,10 @@ class Outcome(NamedTuple):
     def of_faults(cls, faults: Mapping[str, str]) -> "Outcome":
         """Say what the machine failed of, the last time, and that it was none of the trials'."""
         *_, (last, fault) = faults.items()
-        others = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        why = f"the machine failed {last}{others}, which count as not ended: {fault}; {MEND}"
+        others = (
+            f" and {len(faults) - 1} more, which count" if len(faults) > 1 else ", which counts"
+        )
+        why = f"the machine failed {last}{others} as not ended: {fault}; {MEND}"
         return cls(done=True, why=why, faulted=True)
 
 

@@ -67,5 +67,5 @@ def test_a_training_on_such_a_gpu_is_refused_and_leaves_no_run(tmp_path, workers
     assert "fairfront: " in done.stderr
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 2, last
-    assert "Ray gave this worker a GPU, and torch" in last
+    assert "Ray gives workers a GPU there, and torch" in last
     assert not (tmp_path / "run").exists()

@@ -118,7 +118,7 @@ def test_only_one_session_retrains(run, capfd):
 class Interrupted:
     """Trials of a sweep that had enough, of which one was interrupted."""
 
-    remaining, elsewhere, interrupted, enough = 5, 0, 1, "10 trials failed"
+    remaining, elsewhere, interrupted, enough, faults = 5, 0, 1, "10 trials failed", {}
 
 
 def test_a_sweep_interrupted_in_its_last_trials_is_not_at_its_end():
@@ -127,6 +127,12 @@ def test_a_sweep_interrupted_in_its_last_trials_is_not_at_its_end():
     ended = Interrupted()
     ended.interrupted = 0
     assert session._outcome(ended, 1.0).searched
+    ended.faults = {"t003": "/run: Stale file handle"}
+    left = session._outcome(ended, 1.0)
+    assert (left.done, left.faulted, left.searched) == (True, True, False)
+    assert left.why.startswith("the machine failed t003, which counts as not ended: /run: Stale")
+    ended.interrupted = 1
+    assert session._outcome(ended, 1.0) == Outcome(done=False)
 
 
 def test_a_space_of_ones_own_stays_what_it_was(run, folder):
@@ -200,7 +206,7 @@ def test_what_the_machine_failed_of_is_left_and_gone_on_with(folder, data, capfd
     fault = f"{in_the_way}: Is a directory"
     assert f"t002: {fault}; it goes on from its checkpoint\n" in said.out
     assert f"t002: {fault}; it is left for --resume\n" in said.out
-    left = f"the machine failed t002, which count as not ended: {fault}; mend that and go on"
+    left = f"the machine failed t002, which counts as not ended: {fault}; mend that and go on"
     assert f"fairfront: {left}" in said.err
     ended = {trial.id: trial.result.state for trial in Run.open(str(out)).ended()}
     assert ended == dict.fromkeys(("t000", "t001", "t003"), "complete")
