@@ -5,7 +5,8 @@ that got there are better. With one objective this is the stopping rule of ASHA 
 better is decided by non-dominated sorting [2]_, as in MO-ASHA [3]_, and within a front by the area
 that a trial alone dominates, as in SMS-EMOA [4]_. Two more things differ from MO-ASHA: a trial on
 its rung's front always goes on, however large the front is, and no trial is stopped in its last
-epoch.
+epoch. And a rung decides only once some of the search's own trials have got there, eta of them by
+default: two baselines are no sample of the space.
 
 A decision depends on what has been recorded and not on the order in which it was, so the rungs of
 a resumed sweep are read from its trials' ``metrics.csv``, and no state is kept anywhere else.
@@ -57,11 +58,14 @@ class Rungs:
         The first rung: the fewest epochs before a trial is stopped.
     eta
         The ratio of one rung to the one before, and of the trials at it to those that go on.
+    fewest
+        The trials at a rung, without the baselines, from which on it decides; None: eta.
     """
 
     max_epochs: int
     grace: int = 1
     eta: float = 3
+    fewest: int | None = None
 
     def __post_init__(self) -> None:
         if self.grace < 1 or self.eta <= 1:
@@ -101,9 +105,13 @@ class Halving:
     def __init__(self, directions: Mapping[str, Direction], rungs: Rungs) -> None:
         self._signs = {name: 1 if way == "minimize" else -1 for name, way in directions.items()}
         self._eta = rungs.eta
+        self._fewest = rungs.eta if rungs.fewest is None else rungs.fewest
         self._rungs: dict[int, dict[str, tuple[float, ...]]] = {e: {} for e in rungs.epochs}
+        self._baselines: set[str] = set()
 
-    def record(self, trial_id: str, epoch: int, kept: Mapping[str, Any]) -> None:
+    def record(
+        self, trial_id: str, epoch: int, kept: Mapping[str, Any], *, baseline: bool = False
+    ) -> None:
         """Take in a trial's objectives; a trial that was redone replaces what it was at a rung.
 
         Parameters
@@ -114,7 +122,11 @@ class Halving:
             Where the trial is; ignored between the rungs.
         kept
             The metrics of the epoch that the trial keeps so far.
+        baseline
+            It is none of the search's own: others are compared with it, and it is no sample.
         """
+        if baseline:
+            self._baselines.add(trial_id)
         if epoch in self._rungs:
             losses = tuple(sign * float(kept[name]) for name, sign in self._signs.items())
             self._rungs[epoch][trial_id] = losses
@@ -153,13 +165,16 @@ class Halving:
 
         Returns
         -------
-        The reason, or None when the trial should go on: between rungs, always for a baseline, and
-        in an epoch after which it ends by itself.
+        The reason, or None when the trial should go on: between rungs, at one that few have
+        reached, always for a baseline, and in an epoch after which it ends by itself.
         """
         if epoch not in self._rungs or epoch > config.train.epochs:
             return None
-        self.record(trial_id, epoch, kept)
-        if config.recipe in BASELINES or _ends_by_itself(config.train, epoch, kept["epoch"]):
+        baseline = config.recipe in BASELINES
+        self.record(trial_id, epoch, kept, baseline=baseline)
+        if baseline or _ends_by_itself(config.train, epoch, kept["epoch"]):
+            return None
+        if len(self._rungs[epoch].keys() - self._baselines) < self._fewest:
             return None
         better, trials, on_front = self.standing(trial_id, epoch)
         if on_front or better < trials / self._eta:
@@ -176,8 +191,10 @@ class Halving:
             return
         # Before pandas 3.1 its parser missed last bits, and equal trials were equal no more.
         table = pd.read_csv(path, dtype=str).astype(float)
+        baseline = config.recipe in BASELINES
         for epoch, kept in kept_so_far(table, config.train):
-            self.record(trial.id, epoch, {**asdict(kept), "mean_accuracy": kept.mean_accuracy})
+            metrics = {**asdict(kept), "mean_accuracy": kept.mean_accuracy}
+            self.record(trial.id, epoch, metrics, baseline=baseline)
 
 
 def restore(run: Run, halving: Halving) -> None:

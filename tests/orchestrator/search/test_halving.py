@@ -131,7 +131,7 @@ def test_with_one_objective_it_decides_as_asha(values, eta):
     Where the percentile lies between two of them it is interpolated, and Ray's verdict on a trial
     between those two depends on how near it is to either; ours only on how many are better.
     """
-    halving = Halving(FAIR, Rungs(10, eta=eta))
+    halving = Halving(FAIR, Rungs(10, eta=eta, fewest=1))
     asha = ASHAScheduler("epoch", "fair", "max", max_t=10, reduction_factor=eta)
     for number, value in enumerate(values):
         trial = SimpleNamespace(trial_id=str(number))
@@ -146,10 +146,19 @@ def test_with_one_objective_it_decides_as_asha(values, eta):
 
 
 def test_one_objective_by_hand():
-    halving = Halving(FAIR, Rungs(10, eta=3))
+    halving = Halving(FAIR, Rungs(10, eta=3, fewest=1))
     reasons = [judged(halving, str(n), fair=fair) for n, fair in enumerate([5, 4, 6, 5, 5.5, 1])]
     assert [reason is None for reason in reasons] == [True, False, True, True, True, False]
     assert reasons[5] == "stopped at epoch 1: 5 of 6 trials are better there by fair"
+
+
+def test_a_rung_decides_once_it_has_some_of_the_searchs_own():
+    halving = Halving(FAIR, Rungs(10, eta=3))
+    for recipe in ("plain", "reference"):
+        assert judged(halving, recipe, resolve(recipe), fair=9) is None
+    reasons = [judged(halving, str(n), fair=fair) for n, fair in enumerate([5, 4, 3])]
+    assert reasons[:2] == [None, None]  # the second is the fourth of four
+    assert reasons[2] == "stopped at epoch 1: 4 of 5 trials are better there by fair"
 
 
 def test_several_objectives_by_hand():

@@ -44,7 +44,7 @@ class Tuned:
             chr(97 + number): assign(folder, number, recipe=recipe)
             for number, recipe in enumerate(recipes)
         }
-        self.scheduler = HalvingScheduler(Halving(PARETO, Rungs(10)), self.assignments)
+        self.scheduler = HalvingScheduler(Halving(PARETO, Rungs(10, fewest=1)), self.assignments)
         for name in self.assignments:
             self.scheduler.on_trial_add(None, SimpleNamespace(trial_id=name))
 
@@ -131,7 +131,7 @@ def test_tune_stops_what_the_scheduler_stops(tmp_path, monkeypatch):
     # Ray's processes cannot import this module.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     search = Quality(tmp_path, [0.8, 0.7, 0.9, 0.6, 0.95])
-    scheduler = HalvingScheduler(Halving(PARETO, Rungs(10)), search.assignments)
+    scheduler = HalvingScheduler(Halving(PARETO, Rungs(10, fewest=1)), search.assignments)
     follower = Follower()
     results = tune.Tuner(
         tune.with_resources(train, {"CPU": 2}),  # one at a time, in the order given

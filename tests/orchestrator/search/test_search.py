@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.base.errors import InputError
 from orchestrator.cli import main
-from orchestrator.config.layers import resolve
+from orchestrator.config.layers import resolve, with_overrides
 from orchestrator.run.directory import Run
 from orchestrator.search.record import WARM, own, values
 from orchestrator.search.retrain_winners import retrainings
@@ -45,15 +45,15 @@ def finish(run, searching, tune_id, state="complete", **more):
     trial = searching.assignments[tune_id]
     about = {"state": state, "reason": "why", "recipe": trial.config.recipe, **more}
     fake = FakeTrial(trial.trial.id, params=dict(trial.params), **about)
-    write(run, fake)
+    write(run, fake, trial.config)
     searching.on_trial_complete(tune_id, error=state == "failed")
 
 
-def write(run, fake):
+def write(run, fake, config=None):
     rng = np.random.default_rng(0)
     faces = _faces(40, rng)
     difficulty, noise = rng.standard_normal(len(faces)), np.random.default_rng(1)
-    _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, run.config)
+    _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, config or run.config)
 
 
 def states(searching):
@@ -238,6 +238,31 @@ def test_a_warm_start_from_other_data_or_another_space_is_one_line(tmp_path):
     run.record(run.config, {**run.data, "fingerprint": "other"})
     with pytest.raises(InputError, match="made with other data"):
         warm_start(study, SPACE, run.config, Run(run.path), before)
+
+
+def test_a_warm_start_takes_no_trials_that_were_trained_otherwise(tmp_path):
+    before = begin(tmp_path / "before", "data.folds=4", "data.fold=3")
+    searching = session(before)
+    for name in "abc":
+        searching.suggest(name)
+        finish(before, searching, name)
+    run = begin(tmp_path / "run")
+    study = open_study(run, run.config, SPACE)
+    with pytest.raises(InputError, match=r"otherwise \(data.folds 4 instead of None\)"):
+        warm_start(study, SPACE, run.config, run, before)
+    assert not [trial for trial in study.get_trials() if WARM in trial.user_attrs]
+    for setting in ("data.residence=stream", "seed=7", "train.max_failures=0"):
+        like = begin(tmp_path / setting, "data.folds=4", "data.fold=3", setting)
+        said = warm_start(open_study(like, like.config, SPACE), SPACE, like.config, like, before)
+        assert said == f"warm start: 3 of 3 trials of {before.path} taken in"
+    odd = before.trial("t002")
+    result = odd.result.model_copy(
+        update={"config": with_overrides(odd.result.config, {"model.depth": 4})}
+    )
+    odd.write_result(result)
+    mixed = begin(tmp_path / "mixed", "data.folds=4", "data.fold=3")
+    said = warm_start(open_study(mixed, mixed.config, SPACE), SPACE, mixed.config, mixed, before)
+    assert said.endswith("taken in; 1 were trained otherwise (model.depth 4 instead of 3)")
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2", "random"])

@@ -179,9 +179,9 @@ def test_a_study_in_a_database_goes_on_there(folder, data, capfd):
 
 def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):
     out, space = folder / "warm", folder / "space.py"
-    words = ["--trials", "2", "--epochs", "1", "--space", space, "--warm-start", run.path]
-    words += ["--concurrent", "1"]
-    assert sweep(data, out, *words, "--objective", "pareto") == 0
+    words = ["--trials", "2", "--epochs", "4", "--space", space, "--warm-start", run.path]
+    words += ["--concurrent", "1", "--objective", "pareto"]
+    assert sweep(data, out, *words, "--set", "train.monitor=val_loss") == 0
     assert "trials of" in capfd.readouterr().out
     warm = Run.open(str(out))
     assert len(warm.complete()) == 2
