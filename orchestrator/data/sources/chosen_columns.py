@@ -131,12 +131,7 @@ def choose_columns(table: pa.Table, given: Given, where: str) -> Chosen:
     rules: dict[str, Rule] = {}
     for key in KEYS[:-1]:  # which column has the images is for the files' types to say
         rule = given.rule(key) if key in USUAL else None
-        if key in given.columns:
-            column = find_column(names, given.columns[key], where)
-            if column is None and rule is None:
-                raise InputError(_no_column(f"--column {key}=", given.columns[key], names, where))
-        else:
-            column = find_column(names, key, where) if rule is None else None
+        column = given_column(key, names, given, where, rule)
         if column is None and rule is None and key in USUAL:
             rule = USUAL[key]
         if key == "gender" and column and key in given.columns:
@@ -148,6 +143,24 @@ def choose_columns(table: pa.Table, given: Given, where: str) -> Chosen:
         elif rule is not None:
             rules[key] = rule
     return Chosen(columns, rules, tuple(notes))
+
+
+def given_column(
+    key: str, names: Sequence[str], given: Given, where: str, rule: Rule | None = None
+) -> str | None:
+    """Return the column that is one of `KEYS`; None: there is none, or a rule makes it.
+
+    Raises
+    ------
+    InputError
+        It is there twice, or the one that the user names lacks.
+    """
+    if key not in given.columns:
+        return find_column(names, key, where) if rule is None else None
+    column = find_column(names, given.columns[key], where)
+    if column is None and rule is None:
+        raise InputError(_no_column(f"--column {key}=", given.columns[key], names, where))
+    return column
 
 
 def find_column(names: Sequence[str], wanted: str, where: str) -> str | None:

@@ -24,6 +24,7 @@ from orchestrator.data.sources.chosen_columns import (
     Given,
     choose_columns,
     find_column,
+    given_column,
     read_columns,
     refuse_unused,
 )
@@ -69,11 +70,22 @@ def needed_columns(given: Given) -> set[str]:
 
 def place_files(table: pa.Table, given: Given, folder: str, where: str) -> pa.Table:
     """Put a folder before the names of the files in a table."""
-    chosen = choose_columns(table, given, where)
-    column = chosen.columns.get(NAMES[0]) or _file_column(table, where)
+    column = find_files(table, given, where)
     names = [f"{folder}/{name}" if name else "" for name in parse_texts(table[column].to_pylist())]
     index = table.column_names.index(column)
     return table.set_column(index, column, pa.array(names, pa.string()))
+
+
+def find_files(table: pa.Table, given: Given, where: str) -> str:
+    """Return the name of the column with the files.
+
+    Raises
+    ------
+    InputError
+        There is none, or it may be one of several.
+    """
+    called = given_column(NAMES[0], table.column_names, given, where)
+    return called or _file_column(table, where)
 
 
 class Root(NamedTuple):
@@ -115,7 +127,7 @@ def open_rows(
     """
     refuse_unused(given, KEYS[:-1], where, "names images that are files")
     chosen = choose_columns(table, given, where)
-    column = chosen.columns.get(NAMES[0]) or _file_column(table, where)
+    column = find_files(table, given, where)
     faces = read_columns(table, chosen, where)
     names = parse_texts(table[column].to_pylist())
     located = locate(names, root.images, where, by_tail=root.given)

@@ -15,8 +15,8 @@ from orchestrator.data.sources.hugging_face import (
     METADATA,
     find_metadata,
     find_saved,
-    open_image_folder,
     open_saved,
+    open_tables,
 )
 from orchestrator.data.sources.image_folders import is_utkface, open_layout, open_utkface
 from orchestrator.data.sources.lfw import LIST as LFW
@@ -66,7 +66,7 @@ def open_source(
         No such source, something wrong in it, or no way to reach it.
     """
     told = parse_given(columns, label, group)
-    with _naming(spec):
+    with naming(spec):
         kind = _kind(spec, layout)
     given = {"--images": images, "--missing": missing if missing == "drop" else None}
     if kind == "synthetic":
@@ -76,16 +76,16 @@ def open_source(
     for option, value in given.items():
         if value and kind in OWN_IMAGES:
             raise InputError(f"{option} {value}: {spec} {OWN_IMAGES[kind]}; leave {option} out")
-    with _naming(f"--images {images}"):
+    with naming(f"--images {images}"):
         root = open_images(parse_uri(images)) if images else None
-    with _naming(spec):
+    with naming(spec):
         options = {"images": root, "given": told, "layout": layout, "seed": seed}
         source = SOURCES[kind](spec, options)
         return drop_missing(source, spec) if missing == "drop" else source
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def naming(where: str) -> Iterator[None]:
     """Turn a failure of the place where files lie into one line that names them and the cause."""
     try:
         yield
@@ -139,14 +139,17 @@ def _kind_of_folder(path: Anywhere) -> str:
         return "celeba"
     if (path / LFW).exists():
         return "lfw"
-    if find_saved(path):
-        return "saved"
-    shards = [name for name in find_shards(path) if name.rpartition("/")[2] not in METADATA]
+    return kind_of_tables(path) or ("utkface" if is_utkface(path) else "celeba")
+
+
+def kind_of_tables(folder: Anywhere) -> str | None:
+    """Return which of `SOURCES` opens a folder for the tables in it; None: there is none."""
+    for file in find_saved(folder).values():
+        return "saved" if holds_images(file) else "tables"
+    shards = [name for name in find_shards(folder) if name.rpartition("/")[2] not in METADATA]
     if shards:
         return "embedded"
-    if find_metadata(path):
-        return "imagefolder"
-    return "utkface" if is_utkface(path) else "celeba"
+    return "tables" if find_metadata(folder) else None
 
 
 OWN_IMAGES = {
@@ -162,7 +165,7 @@ SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
     "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["given"]),
     "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["given"]),
     "saved": lambda spec, o: open_saved(parse_uri(spec), o["given"]),
-    "imagefolder": lambda spec, o: open_image_folder(parse_uri(spec), o["images"], o["given"]),
+    "tables": lambda spec, o: open_tables(parse_uri(spec), o["images"], o["given"]),
     "lfw": lambda spec, o: open_lfw(parse_uri(spec), o["images"], o["given"]),
     "utkface": lambda spec, o: open_utkface(parse_uri(spec), o["given"]),
     "layout": lambda spec, o: open_layout(parse_uri(spec), o["layout"], o["given"]),

@@ -152,8 +152,10 @@ def test_places_that_cannot_be_are_one_line(capfd, tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"id,filename\n1,a.jpg\n2\n", "row 2 has no filename"),
-        ("filename\nZo\u00eb.jpg\n".encode("latin-1"), "no CSV in UTF-8"),
+        (b"id,filename\n1,a.jpg\n2\n", "CSV parse error: row 2: Expected 2 columns, got 1"),
+        (b"id,filename\n1,a.jpg\n2,\n", "row 2: the filename is empty"),
+        (b"PK\x03\x04\0", "not a text file"),
+        (b"id\n1\n", "no column filename"),
     ],
 )
 def test_a_list_of_images_that_is_damaged_is_one_line(capfd, tmp_path, content, says):

@@ -222,7 +222,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         pa.array([1] * N),
         pa.array([[1, 2]] * N),
         pa.array([bytes(12)] * N, pa.binary(12)),  # pixels, as of a prepared data set
-        pa.array([{"path": "a.jpg"}] * N),
+        pa.array([{"name": "a.jpg"}] * N),
     ],
 )
 def test_a_column_image_without_bytes(tmp_path: Path, image: pa.Array) -> None:

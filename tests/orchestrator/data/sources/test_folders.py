@@ -122,6 +122,27 @@ def test_what_save_to_disk_leaves(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("embedded", ["image", "file_name"])
+def test_what_save_to_disk_leaves_of_names(tmp_path: Path, embedded: str) -> None:
+    for split in ("train", "test"):
+        names = [f"{split}{name}" for name in NAMES]
+        cells: Any = names
+        if embedded == "image":  # as of old versions, which left the images where they were
+            type_ = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+            cells = pa.array([{"bytes": None, "path": f"/home/me/{name}"} for name in names], type_)
+        columns = {embedded: cells, "class": CLASS, "gender": WORDS}
+        save_to_disk(tmp_path / "saved" / split, pa.table(columns))
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    files = [f"{split}{name}" for split in ("train", "test") for name in NAMES]
+    for name in files:
+        (tmp_path / "faces").mkdir(exist_ok=True)
+        (tmp_path / "faces" / name).write_bytes(name.encode())
+    source = open_source(str(tmp_path / "saved"), images=str(tmp_path / "faces"))
+    table = source.table.sort_values("filename")
+    assert [Path(path).name for path in table["path"]] == sorted(files)
+    assert table["split"].tolist() == ["test"] * N + ["train"] * N
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", '{"_data_files": 3}', "x"])
 def test_a_damaged_state(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
