@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli.argparsing import Parser, Workers
+from orchestrator.cli.argparsing import Parser, Workers, column_word
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
@@ -93,6 +93,7 @@ def _add_prepare(commands: Any) -> None:
     )
     parser.add_argument(
         "--column",
+        type=column_word,
         nargs="+",
         action="extend",
         default=[],
@@ -234,6 +235,7 @@ def _add_predict(commands: Any) -> None:
     )
     parser.add_argument(
         "--column",
+        type=column_word,
         nargs="+",
         action="extend",
         default=[],
