@@ -190,7 +190,9 @@ def _whole(
     for row, text in enumerate(texts, start=1):
         if text in wrong:
             shown = _shown(values[row - 1])
-            mend = f"; or {_mend(key, column, shown)}" if text else ""
+            # A value that is known already says it best: of m and w, m.
+            said = next((other for other in sorted(texts) if known[other] == 1), shown)
+            mend = f"; or {_mend(key, column, said if key == 'gender' else shown)}" if text else ""
             raise InputError(
                 f"{where}: row {row}: {column} is {shown}; it must be {expected}{mend}"
             )

@@ -7,8 +7,10 @@ from typing import Any, Literal
 from orchestrator.base.errors import InputError, ReadingError
 from orchestrator.base.files import Anywhere, parse_uri, reason_of
 from orchestrator.data.reading import columnar, zip_members
+from orchestrator.data.reading.file_kinds import is_junk
+from orchestrator.data.reading.zip_members import open_archive
 from orchestrator.data.sources.celeba import open_celeba
-from orchestrator.data.sources.celeba_layout import find_layout
+from orchestrator.data.sources.celeba_layout import ATTRIBUTES, find_layout
 from orchestrator.data.sources.chosen_columns import parse_given
 from orchestrator.data.sources.embedded_parquet import find_shards, holds_images, open_embedded
 from orchestrator.data.sources.hugging_face import (
@@ -128,6 +130,11 @@ def _kind(spec: str, layout: str | None) -> str:
 def _kind_of_zip(path: Anywhere, spec: str) -> str:
     if is_utkface(path):
         return "utkface"
+    lists = [name for name in open_archive(path).members if name.rpartition("/")[2] in LISTS]
+    if lists:
+        raise InputError(
+            f"{spec}: holds {min(lists)} beside the images; unpack it, and give the folder"
+        )
     raise InputError(
         f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies in, "
         f"a manifest with --images {spec}, or --layout class/gender if its folders say so"
@@ -139,7 +146,32 @@ def _kind_of_folder(path: Anywhere) -> str:
         return "celeba"
     if (path / LFW).exists():
         return "lfw"
-    return kind_of_tables(path) or ("utkface" if is_utkface(path) else "celeba")
+    if kind := kind_of_tables(path):
+        return kind
+    if is_utkface(path):
+        return "utkface"
+    if elsewhere := _find_near(path):
+        raise InputError(
+            f"{path}: no source of faces by itself; give {elsewhere}, or --layout class/gender for "
+            "folders that say so"
+        )
+    return "celeba"
+
+
+def _find_near(folder: Anywhere) -> str | None:
+    """Return what may be meant by a folder that is no source: one above or below, or a table."""
+    below = [file.parent for name in LISTS for file in folder.glob(f"*/{name}")]
+    for other in (*below, folder.parent, folder.parent.parent):
+        if find_layout(other) or (other / LFW).exists():
+            return str(other)
+    tables = sorted(
+        file.name
+        for suffix in (".csv", ".tsv", ".jsonl")
+        for file in folder.glob(f"*{suffix}")
+        if not is_junk(file.name)
+    )
+    more = f", or another of the {len(tables)} tables there" if len(tables) > 1 else ""
+    return str(folder / tables[0]) + more if tables else None
 
 
 def kind_of_tables(folder: Anywhere) -> str | None:
@@ -152,6 +184,8 @@ def kind_of_tables(folder: Anywhere) -> str | None:
     return "tables" if find_metadata(folder) else None
 
 
+LISTS = (*ATTRIBUTES, LFW)
+"""Files that say what is in the images beside them."""
 OWN_IMAGES = {
     "embedded": "holds its images itself",
     "saved": "holds its images itself",

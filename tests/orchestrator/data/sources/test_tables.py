@@ -288,8 +288,10 @@ def test_a_rule_over_columns(tmp_path: Path, suffix: str, rule: str, meant: list
             ["filename=photo", "class=Glasses", "gender=Smiling"],
             "give --column gender='Smiling==1'",
         ),
-        (["class=Glasses"], "{}: no column filename; a manifest has filename, class, gender and"),
+        (["class=Glasses"], "{}: no column filename; it has photo, Hair, Glasses, Male, "),
         (["class=Glasses"], "; say which it is, as --column filename=COLUMN"),
+        (["gender=Male"], "{}: no columns filename and class; it has photo, "),
+        (["gender=Male"], "they are, as --column filename=COLUMN class='COLUMN==VALUE'"),
     ],
 )
 def test_what_does_not_settle_it(tmp_path: Path, columns: list[str], said: str) -> None:
@@ -400,3 +402,9 @@ def test_splits_of_which_it_is_not_said_what_they_are(
     TABLE.drop(columns="split").assign(part=values).to_csv(path, index=False)
     with pytest.raises(InputError, match=says):
         open_source(str(path), columns=[option])
+
+
+def test_a_word_for_women_that_is_not_known_asks_for_the_mens(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    TABLE.assign(gender=["w", "m", "w"]).to_csv(path, index=False)
+    assert "; or if m is a man, give --column gender='gender==m'" in refusal(path)
