@@ -223,8 +223,9 @@ def _kept(table: pa.Table, where: str) -> tuple[pd.DataFrame, list[str]]:
 
 def _cells(table: pa.Table) -> pd.DataFrame:
     """Return the values as they are: with pandas' types a whole number may get a fraction."""
-    cells = {name: pd.Series(table[name].to_pylist(), dtype=object) for name in table.column_names}
-    return pd.DataFrame(cells, index=range(len(table)))
+    columns = enumerate(table.columns)  # of which two may have one name
+    cells = {at: pd.Series(column.to_pylist(), dtype=object) for at, column in columns}
+    return pd.DataFrame(cells, index=range(len(table))).set_axis(table.column_names, axis="columns")
 
 
 def _listed(names: Sequence[str], paths: Sequence[str]) -> pd.DataFrame:

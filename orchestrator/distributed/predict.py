@@ -118,14 +118,13 @@ def write_predictions(
     int
         How many could not be read.
     """
-    labels = predicted if kept is None else pd.concat([predicted, kept], axis="columns")
-    read = labels[labels["reason"] == ""]
+    columns = ["filename", "label"] + ["probability"] * proba
+    labels = pd.concat([predicted[columns], kept], axis="columns")
     dropped = predicted[predicted["reason"] != ""]
-    columns = ["filename", "label"] + ["probability"] * proba + ([] if kept is None else [*kept])
     # A name that is no UTF-8 is written as the bytes that it has on the disk.
     text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     with writing(out, "w", **text) as file:
-        read[columns].to_csv(file, index=False, float_format="%.6f")
+        labels[predicted["reason"] == ""].to_csv(file, index=False, float_format="%.6f")
     if len(dropped):
         with writing(out.with_suffix(".dropped.csv"), "w", **text) as file:
             dropped[["filename", "reason"]].to_csv(file, index=False)

@@ -136,7 +136,7 @@ def list_images(
     joined = _join(shards, where)
     column = given_column("filename", joined.column_names, given, where)
     names = _filenames(shards, column, image)
-    besides = [name for name in joined.column_names if name not in (column, image)]
+    besides = [at for at, name in enumerate(joined.column_names) if name not in (column, image)]
     return (
         names,
         [path for shard in shards for path in _paths(shard, image)],
