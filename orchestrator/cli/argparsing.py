@@ -49,6 +49,15 @@ class Parser(argparse.ArgumentParser):
         return found
 
 
+def column_word(word: str) -> str:
+    """Check a word of ``--column``, which takes all those that follow it."""
+    if "=" not in word:
+        raise argparse.ArgumentTypeError(
+            f"{word}: give KEY=COLUMN; what is no such pair, as SOURCE, comes before --column"
+        )
+    return word
+
+
 class Workers(argparse.Action):
     """Reads ``N`` or ``MIN-MAX`` into `workers` and `min_workers`."""
 

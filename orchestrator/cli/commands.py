@@ -8,17 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
-    make_folder,
     parse_uri,
-    read_json,
     refuse_existing,
-    refuse_unwritable,
 )
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import fractions, open_data
 from orchestrator.cli.parser import build, parse
+from orchestrator.cli.predict import predict
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
 from orchestrator.data.splits import describe_counts
 from orchestrator.data.store.store import DROPPED
@@ -47,46 +44,6 @@ def prepare(arguments: argparse.Namespace) -> int:
 def report(arguments: argparse.Namespace) -> int:
     """Write a run's tables, plot and report anew."""
     return finish(Run.open(arguments.target), as_json=arguments.json)
-
-
-def predict(arguments: argparse.Namespace) -> int:
-    """Label images with a trained network."""
-    run, out = Run.open(arguments.target), parse_uri(arguments.out)
-    refuse_existing(out, "a file")
-    if isinstance(out, Path):
-        make_folder(out.parent)
-        refuse_unwritable(out.parent)
-    # Which bring Ray and torch.
-    from orchestrator.distributed.predict import find_images, refuse_unread, write_predictions
-    from orchestrator.distributed.predict import predict as predict_images
-    from orchestrator.judging.judge import evaluate_trial
-    from orchestrator.judging.thresholds import FIXED
-
-    trial_id = arguments.trial
-    if trial_id == "best":
-        best = read_json(run.path / "summary.json")["best"]
-        if best is None:
-            raise InputError(f"{arguments.target}: no trial of this run is complete")
-        trial_id = best["trial_id"]
-    elif trial_id not in [trial.id for trial in run.complete()]:
-        known = ", ".join(trial.id for trial in run.complete()) or "none"
-        raise InputError(f"--trial {trial_id}: not a complete trial of this run; there is {known}")
-    threshold = FIXED.women
-    if arguments.threshold == "shared":
-        evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
-        threshold = evaluated.judged["shared"].thresholds.women
-    images = find_images(arguments.images)
-    with in_ray(quiet=arguments.quiet):
-        predicted = predict_images(
-            run.trial(trial_id).path / "model.safetensors", images, threshold
-        )
-    refuse_unread(predicted, arguments.images)
-    dropped = write_predictions(predicted, out, proba=arguments.proba)
-    at = f" at threshold {threshold:.4g}" if threshold != FIXED.women else ""
-    print(f"{len(images) - dropped:,} images labelled by trial {trial_id}{at}: {out}")
-    if dropped:
-        print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)
-    return DONE
 
 
 def inspect(arguments: argparse.Namespace) -> int:

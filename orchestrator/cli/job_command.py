@@ -29,6 +29,7 @@ def check_job(arguments: Sequence[str], tree: SourceTree) -> None:
     run = "--run" if arguments[0] == "predict" else "RUN"
     places = {
         "source": "SOURCE", "target": run, "data": "--data", "out": "--out", "images": "--images",
+        "table": "--table",
     }  # fmt: skip
     named = [(key, name, parsed.get(key)) for key, name in places.items()]
     named += [("", "--warm-start", other) for other in parsed.get("warm_start") or ()]

@@ -31,7 +31,7 @@ EXAMPLES = {
     "report": ("fairfront report runs/1", "fairfront report runs/1 --json"),
     "predict": (
         "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
-        "fairfront predict --run runs/1 --trial t004 --images new.csv --out labels.csv",
+        "fairfront predict --run runs/1 --table new.csv --images photos --out labels.csv",
     ),
     "watch": ("fairfront watch runs/1", "fairfront watch runs/1 --once"),
     "dashboard": ("fairfront dashboard runs/1",),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli.argparsing import Parser, Workers
+from orchestrator.cli.argparsing import Parser, Workers, column_word
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
@@ -93,6 +93,7 @@ def _add_prepare(commands: Any) -> None:
     )
     parser.add_argument(
         "--column",
+        type=column_word,
         nargs="+",
         action="extend",
         default=[],
@@ -224,8 +225,26 @@ def _add_predict(commands: Any) -> None:
     parser = commands.add_parser("predict", help="label images with a trained network")
     parser.add_argument("--run", dest="target", required=True, metavar="RUN")
     parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")
-    parser.add_argument("--images", required=True, metavar="DIR|CSV")
+    parser.add_argument(
+        "--images",
+        metavar="WHAT",
+        help="a folder or .zip of images, an image, a table, Parquet with images or a DATA",
+    )
+    parser.add_argument(
+        "--table", metavar="TABLE", help="a table of images that lie in --images DIR|ZIP"
+    )
+    parser.add_argument(
+        "--column",
+        type=column_word,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=COLUMN",
+        help="which column of a table is filename, or image where the images are in it",
+    )
+    parser.add_argument("--split", choices=("train", "val", "test"), help="of a DATA, only these")
     parser.add_argument("--out", required=True, metavar="CSV", help="filename,label; 1 or -1")
+    parser.add_argument("--keep-columns", action="store_true", help="add the table's other columns")
     parser.add_argument("--proba", action="store_true", help="add the probability of class 1")
     parser.add_argument(
         "--threshold",

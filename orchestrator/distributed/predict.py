@@ -1,6 +1,5 @@
 """Predict with a trained network, streamed through Ray Data."""
 
-import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, one_line, parse_uri, writing
+from orchestrator.base.files import Anywhere, writing
 from orchestrator.data.reading.decode import decode_into
-from orchestrator.data.reading.file_kinds import IMAGE_SUFFIXES, is_junk
 from orchestrator.data.reading.image_bytes import ReadingError, read_many
+from orchestrator.data.store.store import Store
+from orchestrator.data.to_label import read_faces
 from orchestrator.judging.fairness import predict_labels
 from orchestrator.training.images import held_for
 from orchestrator.training.inference import pick_device, predict_logits, uses_bf16
@@ -26,54 +26,9 @@ BATCH, CUDA_BATCH = 256, 1024
 """Images that go from process to process together, and where a GPU predicts them."""
 
 
-def find_images(where: str) -> pd.DataFrame:
-    """List the images of a folder, or those that a CSV names; columns filename and path.
-
-    Parameters
-    ----------
-    where
-        A folder (searched through, file names relative to it), or a CSV with a column
-        ``filename``, whose relative names resolve against the CSV's folder.
-
-    Raises
-    ------
-    InputError
-        Nothing there, no image in the folder, or a CSV without that column.
-    """
-    path = parse_uri(where)
-    if path.is_dir():
-        prefix = len(path.as_posix()) + 1
-        images = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
-        found = sorted(p for p in images if not is_junk(p.as_posix()[prefix:]))
-        if not found:
-            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise InputError(f"{where}: no images in this folder ({kinds})")
-        names = [p.as_posix()[prefix:] for p in found]
-        return _listed(names, [str(p) for p in found])
-    if not path.is_file():
-        raise InputError(f"{where}: no such folder or CSV; give --images a folder or a CSV")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if "filename" not in (rows.fieldnames or ()):
-                columns = ", ".join(rows.fieldnames or ())
-                raise InputError(f"{where}: no column filename; it has {columns}")
-            names = [row["filename"] for row in rows]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{where}: no CSV in UTF-8 ({one_line(error)}); save it as that") from None
-    if not names:
-        raise InputError(f"{where}: names no image")
-    if empty := [number for number, name in enumerate(names, 1) if not name]:
-        raise InputError(f"{where}: row {empty[0]} has no filename; give one, or remove the row")
-    return _listed(names, [str(path.parent / name) for name in names])
-
-
-def _listed(names: list[str], paths: list[str]) -> pd.DataFrame:
-    # Objects, since a name on a disk need not be UTF-8, which pandas' text is.
-    return pd.DataFrame({"filename": names, "path": paths}, dtype=object)
-
-
-def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
+def predict(
+    model: Path, images: pd.DataFrame, threshold: float = 0.5, store: Store | None = None
+) -> pd.DataFrame:
     """Predict every image with the network at `model`, on all of the cluster's devices.
 
     Parameters
@@ -81,9 +36,11 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     model
         A trial's ``model.safetensors``.
     images
-        What `find_images` returned.
+        Columns filename and path, as `ToLabel` has them.
     threshold
         A probability above it means class 1.
+    store
+        The data set that they are in, decoded already.
 
     Returns
     -------
@@ -94,11 +51,17 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     Raises
     ------
     InputError
-        No network at `model`, or the place of the images cannot be reached.
+        No network at `model`, one that sees faces of another size than those of `store`, or the
+        place of the images cannot be reached.
     """
     cluster = ray.cluster_resources()
     cpus, gpus = max(1, int(cluster.get("CPU", 1))), int(cluster.get("GPU", 0))
     trained = load_model(model)  # one that cannot be read is the user's to mend, not a worker's
+    if store is not None and store.meta.image_size != trained.image_size:
+        raise InputError(
+            f"{store.path}: its faces have {store.meta.image_size} pixels a side, and the network "
+            f"sees {trained.image_size}; give the images themselves"
+        )
     size = CUDA_BATCH if gpus else BATCH
     paths = [os.fsencode(path) for path in images["path"]]
     table = pd.DataFrame({"row": np.arange(len(images)), "path": paths})
@@ -106,11 +69,11 @@ def predict(model: Path, images: pd.DataFrame, threshold: float = 0.5) -> pd.Dat
     rows = rows.repartition(-(-len(images) // size))
     each: Any = {"batch_size": size, "batch_format": "numpy"}
     if gpus:  # a process of its own has one of them, and the CPUs' processes keep it busy
-        decoder: Any = {"fn_constructor_kwargs": {"size": trained.image_size}, "num_cpus": 1}
-        rows = rows.map_batches(_Decoder, **decoder, concurrency=(1, cpus), **each)
+        made: Any = {"fn_constructor_kwargs": {"size": trained.image_size, "store": store}}
+        rows = rows.map_batches(_Decoder, num_cpus=1, concurrency=(1, cpus), **made, **each)
     predicted = rows.map_batches(
         _Predictor,
-        fn_constructor_kwargs={"model": str(model)},
+        fn_constructor_kwargs={"model": str(model), "store": store},
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else None,
         concurrency=(1, gpus or cpus),
@@ -137,15 +100,16 @@ def refuse_unread(predicted: pd.DataFrame, where: str) -> None:
     if (predicted["reason"] == "").any():
         return
     first = predicted.iloc[0]
-    hint = "names resolve against the folder of the CSV" if where.endswith(".csv") else "mend them"
     raise InputError(
         f"{where}: none of the {len(predicted):,} images can be read: {first['filename']} "
-        f"({first['reason']}){', …' if len(predicted) > 1 else ''}; {hint}"
+        f"({first['reason']}){', …' if len(predicted) > 1 else ''}; mend them"
     )
 
 
-def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) -> int:
-    """Write ``filename,label[,probability]`` for the images that could be read.
+def write_predictions(
+    predicted: pd.DataFrame, out: Anywhere, *, proba: bool, kept: pd.DataFrame | None = None
+) -> int:
+    """Write ``filename,label[,probability]`` for the images that could be read, and what is kept.
 
     The others go to a file beside it, ``<name>.dropped.csv`` (filename, reason).
 
@@ -154,13 +118,13 @@ def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) ->
     int
         How many could not be read.
     """
-    read = predicted[predicted["reason"] == ""]
-    dropped = predicted[predicted["reason"] != ""]
     columns = ["filename", "label"] + ["probability"] * proba
+    labels = pd.concat([predicted[columns], kept], axis="columns")
+    dropped = predicted[predicted["reason"] != ""]
     # A name that is no UTF-8 is written as the bytes that it has on the disk.
     text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     with writing(out, "w", **text) as file:
-        read[columns].to_csv(file, index=False, float_format="%.6f")
+        labels[predicted["reason"] == ""].to_csv(file, index=False, float_format="%.6f")
     if len(dropped):
         with writing(out.with_suffix(".dropped.csv"), "w", **text) as file:
             dropped[["filename", "reason"]].to_csv(file, index=False)
@@ -168,20 +132,23 @@ def write_predictions(predicted: pd.DataFrame, out: Anywhere, *, proba: bool) ->
 
 
 class _Decoder:
-    """A worker of `predict`: reads and decodes images."""
+    """A worker of `predict`: reads images, and decodes them where nobody has."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, store: Store | None) -> None:
         torch.set_num_threads(1)
-        self._size = size
+        self._size, self._store = size, store
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
         paths = [os.fsdecode(path) for path in batch.pop("path")]
         images = np.zeros((len(paths), self._size, self._size, 3), np.uint8)
         reasons, failure = [""] * len(paths), ""
         try:
-            decoded = zip(images, read_many(paths), strict=True)
-            reasons = [decode_into(*pair) or "" for pair in decoded]
-        except ReadingError as error:  # the user's to mend, not for a worker to die of
+            if self._store is not None:
+                images = read_faces(self._store, paths)
+            else:
+                decoded = zip(images, read_many(paths), strict=True)
+                reasons = [decode_into(*pair) or "" for pair in decoded]
+        except (ReadingError, InputError) as error:  # for the user to mend, not a worker to die of
             failure = str(error)
         failures = np.full(len(paths), failure, object)
         reason = np.array(reasons, object)
@@ -191,9 +158,9 @@ class _Decoder:
 class _Predictor:
     """A worker of `predict`: holds the network on its device, and decodes where nobody else did."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, store: Store | None) -> None:
         trained = load_model(Path(model))
-        self._decode = _Decoder(trained.image_size)
+        self._decode = _Decoder(trained.image_size, store)
         self._device = pick_device()
         self._network = trained.network.to(self._device)
         self._autocast = uses_bf16(trained.precision, self._device)

@@ -190,6 +190,21 @@ def test_predict_labels_as_the_trial_did(run, data, folder, capfd):
     assert "exists already" in capfd.readouterr().err
 
 
+def test_predict_labels_faces_that_are_prepared(run, data, folder):
+    out = folder / "prepared.csv"
+    words = ["predict", "--run", run.path, "--images", data, "--split", "val", "--out", out]
+    assert main([str(word) for word in (*words, "--proba", "--keep-columns")]) == 0
+    predicted = pd.read_csv(out).set_index("filename")
+    best = json.loads((run.path / "summary.json").read_text())["best"]["trial_id"]
+    trained = run.trial(best).predictions.query("split == 'val'").set_index("filename")
+    assert sorted(predicted.index) == sorted(trained.index)
+    trained = trained.loc[predicted.index]
+    probability = 1 / (1 + np.exp(-trained["logit"].astype(float)))
+    np.testing.assert_allclose(predicted["probability"], probability, atol=1e-5)
+    np.testing.assert_array_equal(predicted["class"], trained["label"])
+    np.testing.assert_array_equal(predicted["gender"], trained["gender"])
+
+
 def test_predict_refuses_a_file_that_is_no_model(run, folder, capfd):
     copy = folder / "damaged"
     shutil.copytree(run.path, copy)

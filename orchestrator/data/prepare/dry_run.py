@@ -67,7 +67,7 @@ def rehearse(source: Source, out: str | Anywhere, options: Options) -> list[str]
     lines += [f"  {key}: {meant}" for key, meant in source.columns.items()]
     if source.attributes is not None:
         names = list(source.attributes.columns)
-        lines.append(f"  {len(names)} attributes: {', '.join(names)}")
+        lines.append(f"  {len(names)} attribute{'s' * (len(names) > 1)}: {', '.join(names)}")
     for code, split in enumerate(SPLITS):
         rows = table[table["split"] == code]
         counts = count_strata(rows["gender"].to_numpy(), rows["label"].to_numpy())

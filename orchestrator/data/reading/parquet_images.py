@@ -61,8 +61,17 @@ def holds_bytes(schema: pa.Schema, column: str = COLUMN) -> bool:
 
 def has_names(schema: pa.Schema, column: str = COLUMN) -> bool:
     """Tell whether the images have names, in a field ``path``."""
-    type_ = schema.field(column).type
+    index = schema.get_field_index(column)
+    type_ = schema.field(index).type if index >= 0 else pa.null()
     return _is_struct_of(type_, "path") and pa.types.is_string(type_.field("path").type)
+
+
+def holds_names(path: Anywhere, schema: pa.Schema, column: str = COLUMN) -> bool:
+    """Tell whether the images have names, and none of the first has bytes."""
+    if not has_names(schema, column):
+        return False
+    first = read_cells([uri(row, path, column) for row in range(LOOKED_AT)])
+    return not any(isinstance(data, bytes) for data in first)
 
 
 def image_columns(path: Anywhere, schema: pa.Schema) -> list[str]:

@@ -1,5 +1,6 @@
 """Which column of a table is what: as its header says, or the options."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -18,10 +19,17 @@ from orchestrator.data.sources.manifest_columns import (
     parse_labels,
     parse_splits,
     parse_texts,
+    plain,
 )
+from orchestrator.data.splits import SPLITS
 
 KEYS = ("filename", "class", "gender", "identity", "split", "image")
 """What ``--column`` may say where to find."""
+VALUES = re.compile(r"(.+):([^:,]*),([^:,]*),([^:,]*)")
+"""A column of splits, and its values for train, val and test."""
+CELEBA = ("5_o_Clock_Shadow", "Male")
+"""Columns by which a table is CelebA's, whose splits are `CELEBA_SPLITS`."""
+CELEBA_SPLITS = {str(number): split for number, split in enumerate(SPLITS)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Given:
     label: str | None = None
     group: str | None = None
     """Rules for class 1 and for men."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """What the values of the column of splits mean."""
 
     def rule(self, key: str) -> Rule | None:
         """Return what makes class or gender, as a rule; None: nothing was given."""
@@ -59,6 +69,7 @@ def parse_given(
         What is no ``KEY=COLUMN``, an unknown key, or one that is given twice.
     """
     found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for word in columns:
         key, _, name = (part.strip() for part in word.partition("="))
         if key not in KEYS or not name:
@@ -67,13 +78,16 @@ def parse_given(
             )
         if key in found:
             raise InputError(f"--column {word}: {key} is {found[key]} already; give one of them")
+        if key == "split" and (told := VALUES.fullmatch(name)):
+            name, *values = (part.strip() for part in told.groups())
+            splits = {value: split for value, split in zip(values, SPLITS, strict=True) if value}
         found[key] = name
     for key, rule in (("class", label), ("gender", group)):
         if rule is not None and key in found:
             raise InputError(
                 f"{USUAL[key].option}{rule}: --column {key}={found[key]} says so too; give one"
             )
-    return Given(found, label, group)
+    return Given(found, label, group, splits)
 
 
 def refuse_unused(given: Given, used: Collection[str], where: str, why: str) -> None:
@@ -91,6 +105,8 @@ class Chosen:
     """Its name, by those of `KEYS` that are a column."""
     rules: Mapping[str, Rule]
     """What makes class and gender, where no column has them."""
+    splits: Mapping[str, str]
+    """What the values of splits mean, where they are not the names of some."""
     notes: tuple[str, ...]
     """What was found under another name than the usual one."""
 
@@ -131,12 +147,7 @@ def choose_columns(table: pa.Table, given: Given, where: str) -> Chosen:
     rules: dict[str, Rule] = {}
     for key in KEYS[:-1]:  # which column has the images is for the files' types to say
         rule = given.rule(key) if key in USUAL else None
-        if key in given.columns:
-            column = find_column(names, given.columns[key], where)
-            if column is None and rule is None:
-                raise InputError(_no_column(f"--column {key}=", given.columns[key], names, where))
-        else:
-            column = find_column(names, key, where) if rule is None else None
+        column = given_column(key, names, given, where, rule)
         if column is None and rule is None and key in USUAL:
             rule = USUAL[key]
         if key == "gender" and column and key in given.columns:
@@ -147,7 +158,37 @@ def choose_columns(table: pa.Table, given: Given, where: str) -> Chosen:
                 notes.append(f"{where}: {key}: {column}")
         elif rule is not None:
             rules[key] = rule
-    return Chosen(columns, rules, tuple(notes))
+    splits = given.splits or _celeba_splits(table, columns.get("split"))
+    if splits:
+        meant = ", ".join(f"{value} is {split}" for value, split in splits.items())
+        notes.append(f"{where}: {columns['split']}: {meant}")
+    return Chosen(columns, rules, splits, tuple(notes))
+
+
+def _celeba_splits(table: pa.Table, column: str | None) -> Mapping[str, str]:
+    """Return what 0, 1 and 2 mean in a table that is plainly CelebA's."""
+    if column is None or not {*CELEBA} <= {*table.column_names}:
+        return {}
+    texts = {plain(text) for text in parse_texts(table[column].to_pylist())} - {""}
+    return CELEBA_SPLITS if texts and texts <= CELEBA_SPLITS.keys() else {}
+
+
+def given_column(
+    key: str, names: Sequence[str], given: Given, where: str, rule: Rule | None = None
+) -> str | None:
+    """Return the column that is one of `KEYS`; None: there is none, or a rule makes it.
+
+    Raises
+    ------
+    InputError
+        It is there twice, or the one that the user names lacks.
+    """
+    if key not in given.columns:
+        return find_column(names, key, where) if rule is None else None
+    column = find_column(names, given.columns[key], where)
+    if column is None and rule is None:
+        raise InputError(_no_column(f"--column {key}=", given.columns[key], names, where))
+    return column
 
 
 def find_column(names: Sequence[str], wanted: str, where: str) -> str | None:
@@ -182,7 +223,7 @@ def read_columns(table: pa.Table, chosen: Chosen, where: str) -> pd.DataFrame:
     if "gender" in cells:
         faces["gender"] = parse_genders(cells["gender"], where, chosen.columns["gender"])
     if "split" in cells:
-        faces["split"] = parse_splits(cells["split"], where, chosen.columns["split"])
+        faces["split"] = parse_splits(cells["split"], where, chosen.columns["split"], chosen.splits)
     else:
         faces["split"] = pd.Series([None] * len(table), dtype=object)
     return faces

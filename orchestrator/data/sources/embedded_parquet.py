@@ -30,6 +30,7 @@ from orchestrator.data.sources.chosen_columns import (
     Chosen,
     Given,
     choose_columns,
+    given_column,
     read_columns,
     refuse_unused,
 )
@@ -115,13 +116,41 @@ def open_embedded(path: Anywhere, given: Given, files: dict[str, Anywhere] | Non
     )
 
 
+def list_images(
+    path: Anywhere, given: Given, files: dict[str, Anywhere] | None, *, keep: bool
+) -> tuple[list[str], list[str], pa.Table]:
+    """List the images of a file, or of a folder of them, as `open_embedded` takes them.
+
+    Returns
+    -------
+    tuple
+        What the images are called, their paths, and the columns beside them: with `keep` all,
+        save for others of images.
+    """
+    where = str(path)
+    files = files or (find_shards(path) if path.is_dir() else {path.name: path})
+    first = next(iter(files.values()))
+    image = _image_column(first, given)
+    more = columnar.read_schema(first).names if keep else ()
+    shards = _read_shards(files, image, given, more)
+    joined = _join(shards, where)
+    column = given_column("filename", joined.column_names, given, where)
+    names = _filenames(shards, column, image)
+    besides = [at for at, name in enumerate(joined.column_names) if name not in (column, image)]
+    return (
+        names,
+        [path for shard in shards for path in _paths(shard, image)],
+        joined.select(besides),
+    )
+
+
 def holds_images(file: Anywhere) -> bool:
     """Tell whether a file is Parquet or Arrow with images in it."""
     try:
         schema = columnar.read_schema(file)
-        return parquet_images.holds_bytes(schema) or bool(
-            parquet_images.image_columns(file, schema)
-        )
+        if parquet_images.holds_bytes(schema) and not parquet_images.holds_names(file, schema):
+            return True
+        return bool(parquet_images.image_columns(file, schema))
     except (OSError, pa.ArrowException):
         return False
 
@@ -169,9 +198,12 @@ def _image_column(file: Anywhere, given: Given) -> str:
     return found[0]
 
 
-def _read_shards(files: dict[str, Anywhere], image: str, given: Given) -> list[_Shard]:
+def _read_shards(
+    files: dict[str, Anywhere], image: str, given: Given, more: Sequence[str] = ()
+) -> list[_Shard]:
     """Read the files side by side, and check that they are of one kind."""
-    needed = {name.casefold() for name in (*KNOWN, *given.mentioned())} - {image.casefold()}
+    names = (*KNOWN, *given.mentioned(), *more)
+    needed = {name.casefold() for name in names} - {image.casefold()}
     with ThreadPoolExecutor(16) as pool:  # over a network each is a wait
         shards = list(pool.map(lambda name: _read(files[name], name, image, needed), files))
     for shard in shards:
@@ -233,10 +265,14 @@ def _join(shards: Sequence[_Shard], where: str) -> pa.Table:
 def _faces(shard: _Shard, chosen: Chosen, image: str) -> pd.DataFrame:
     """Return the columns of a source that a file has; a complaint names the file and the row."""
     faces = read_columns(shard.table, chosen, str(shard.file))
-    faces["path"] = [parquet_images.uri(row, shard.file, image) for row in range(len(shard.table))]
+    faces["path"] = _paths(shard, image)
     if "split" not in chosen.columns:
         faces["split"] = pd.Series([split_of(shard.name)] * len(faces), dtype=object)
     return faces
+
+
+def _paths(shard: _Shard, image: str) -> list[str]:
+    return [parquet_images.uri(row, shard.file, image) for row in range(len(shard.table))]
 
 
 def _identities(shards: Sequence[_Shard], column: str) -> "pd.Series[Any]":

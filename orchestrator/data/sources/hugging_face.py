@@ -3,10 +3,13 @@
 ::
 
     save_to_disk    state.json, data-00000-of-00001.arrow; of several splits a folder each, and
-                    dataset_dict.json
+                    dataset_dict.json; the images are in it, or named by it
     imagefolder     metadata.csv, .jsonl or .parquet beside the images that it names, perhaps one in
                     the folder of each split
 """
+
+from collections.abc import Collection
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -52,13 +55,13 @@ def find_metadata(folder: Anywhere) -> dict[str, Anywhere]:
     return dict(sorted(found.items()))
 
 
-def open_image_folder(folder: Anywhere, images: ImageRoot | None, given: Given) -> Source:
-    """Read an imagefolder.
+def open_tables(folder: Anywhere, images: ImageRoot | None, given: Given) -> Source:
+    """Read an imagefolder, or what `save_to_disk` has written of names of images.
 
     Parameters
     ----------
     folder
-        It has tables, as `find_metadata` finds them.
+        It has tables, as `join_tables` finds them.
     images
         As `open_manifest` takes them; None: the folder.
     given
@@ -69,15 +72,48 @@ def open_image_folder(folder: Anywhere, images: ImageRoot | None, given: Given) 
     InputError
         Tables that differ, and all that `open_rows` refuses.
     """
+    joined = join_tables(folder, given, needed_columns(given))
+    root = Root(images or folder, images is not None)
+    return open_rows(joined.table, root, given, joined.where, name=folder.name, notes=joined.notes)
+
+
+class Joined(NamedTuple):
+    """The tables of a folder, one below the other."""
+
+    table: pa.Table
+    where: str
+    """What a message calls it."""
+    notes: list[str]
+
+
+def join_tables(folder: Anywhere, given: Given, needed: Collection[str] | None) -> Joined:
+    """Read the tables that name a folder's images; those in a folder of a split say so.
+
+    Parameters
+    ----------
+    folder
+        It has tables, as `find_saved` or else `find_metadata` finds them.
+    given
+        What the user says of the columns.
+    needed
+        As `read_table` takes it.
+
+    Raises
+    ------
+    InputError
+        Tables that cannot be read, or differ.
+    """
     tables: list[pa.Table] = []
-    notes: list[str] = []
-    found = find_metadata(folder)
+    saved = find_saved(folder)
+    found = saved or find_metadata(folder)
+    kind = "a data set of save_to_disk" if saved else "an imagefolder"
+    notes = [f"{folder}: {kind}, with {', '.join(found)}"]
     for name, file in found.items():
-        table, said = read_table(file, needed_columns(given))
+        table, said = read_table(file, needed)
         notes += said
         within = name.rpartition("/")[0]
         if within:
-            table = place_files(table, given, within, str(file))
+            table = table if saved else place_files(table, given, within, str(file))
             split = split_of(name)
             if split and "split" not in given.columns and "split" not in table.column_names:
                 table = table.append_column("split", pa.array([split] * len(table), pa.string()))
@@ -87,9 +123,7 @@ def open_image_folder(folder: Anywhere, images: ImageRoot | None, given: Given) 
     except pa.ArrowException as error:
         raise InputError(f"{folder}: its tables differ ({one_line(error)})") from None
     where = str(folder) if len(found) > 1 else str(next(iter(found.values())))
-    notes.append(f"{folder}: an imagefolder, with {', '.join(found)}")
-    root = Root(images or folder, images is not None)
-    return open_rows(joined, root, given, where, name=folder.name, notes=notes)
+    return Joined(joined, where, notes)
 
 
 def _field(path: Anywhere, name: str) -> list[object]:

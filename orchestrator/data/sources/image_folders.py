@@ -49,7 +49,7 @@ def open_layout(path: Anywhere, layout: str, given: Given) -> Source:
     said = [column for column in columns if column != ANY]
     if not all(columns) or len({*said}) < len(said) or "filename" in said:
         raise InputError(f"--layout {layout}: give a name for each folder, as class/gender, or *")
-    files = _images_in(root, str(path))
+    files = images_in(root, str(path))
     for file in files:
         if file.count("/") != len(columns):
             raise InputError(
@@ -66,7 +66,7 @@ def open_layout(path: Anywhere, layout: str, given: Given) -> Source:
 
 def is_utkface(path: Anywhere) -> bool:
     """Tell whether most images of a folder or archive are called as UTKFace's."""
-    names = [file.rpartition("/")[2] for file in _images_in(open_images(path), "")]
+    names = [file.rpartition("/")[2] for file in images_in(open_images(path), "")]
     called = sum(bool(UTKFACE.fullmatch(name)) for name in names)
     return called > UTKFACE_SHARE * len(names)
 
@@ -87,7 +87,7 @@ def open_utkface(path: Anywhere, given: Given) -> Source:
         All that `open_rows` refuses.
     """
     root = open_images(path)
-    files = _images_in(root, str(path))
+    files = images_in(root, str(path))
     told = {file: UTKFACE.fullmatch(file.rpartition("/")[2]) for file in files}
     parts = {file: found.groups() for file, found in told.items() if found}
     table = pa.table(
@@ -110,7 +110,7 @@ def open_utkface(path: Anywhere, given: Given) -> Source:
     return open_rows(table, Root(root), given, str(path), name=path.name, notes=notes)
 
 
-def _images_in(root: ImageRoot, where: str) -> Sequence[str]:
+def images_in(root: ImageRoot, where: str) -> Sequence[str]:
     """Return the names of all images, in order; `where` is blamed if there are none."""
     if isinstance(root, Archive) or is_local(root):
         names = list(files_in(root))

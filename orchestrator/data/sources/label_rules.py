@@ -157,6 +157,8 @@ def classify(
     InputError
         No such attribute.
     """
+    if keys := lacking(rules, columns):
+        raise InputError(say_lacking(keys, columns, where))
     notes = []
     for key, rule in rules.items():
         try:
@@ -170,6 +172,26 @@ def classify(
         left = f", and not the column {key}" if key in columns else ""
         notes.append(f"{where}: {'class 1' if key == 'class' else 'men'}: {rule.text}{left}")
     return tuple(notes)
+
+
+def lacking(rules: Mapping[str, Rule], columns: Sequence[str]) -> list[str]:
+    """Return what neither a column says, nor the user, nor the attributes that are usual."""
+    return [
+        key
+        for key, rule in rules.items()
+        if rule is USUAL[key] and not {*columns_of(rule.text)} <= {*columns}
+    ]
+
+
+def say_lacking(keys: Sequence[str], columns: Sequence[str], where: str) -> str:
+    """Say which columns a table lacks, and the option that tells them."""
+    *some, last = keys
+    named = f"columns {', '.join(some)} and {last}" if some else f"column {last}"
+    pairs = [f"{key}='COLUMN==VALUE'" if key in USUAL else f"{key}=COLUMN" for key in keys]
+    return (
+        f"{where}: no {named}; it has {', '.join(columns)}; say which "
+        f"{'they are' if some else 'it is'}, as --column {' '.join(pairs)}"
+    )
 
 
 def _mend(key: str, columns: Sequence[str], error: str) -> str:

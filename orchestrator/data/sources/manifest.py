@@ -24,12 +24,18 @@ from orchestrator.data.sources.chosen_columns import (
     Given,
     choose_columns,
     find_column,
+    given_column,
     read_columns,
     refuse_unused,
 )
 from orchestrator.data.sources.facts import Facts
 from orchestrator.data.sources.file_names import locate
-from orchestrator.data.sources.label_rules import classify, find_attributes
+from orchestrator.data.sources.label_rules import (
+    classify,
+    find_attributes,
+    lacking,
+    say_lacking,
+)
 from orchestrator.data.sources.manifest_columns import parse_identities, parse_texts
 from orchestrator.data.sources.source import ImageRoot, Source, make_source
 from orchestrator.data.sources.tables import read_table
@@ -69,11 +75,32 @@ def needed_columns(given: Given) -> set[str]:
 
 def place_files(table: pa.Table, given: Given, folder: str, where: str) -> pa.Table:
     """Put a folder before the names of the files in a table."""
-    chosen = choose_columns(table, given, where)
-    column = chosen.columns.get(NAMES[0]) or _file_column(table, where)
+    column = find_files(table, given, where)
     names = [f"{folder}/{name}" if name else "" for name in parse_texts(table[column].to_pylist())]
     index = table.column_names.index(column)
     return table.set_column(index, column, pa.array(names, pa.string()))
+
+
+def find_files(table: pa.Table, given: Given, where: str, lacks: Sequence[str] = ()) -> str:
+    """Return the name of the column with the files.
+
+    Parameters
+    ----------
+    table, given, where
+        As `open_rows` takes them.
+    lacks
+        What else has no column, to be said together.
+
+    Raises
+    ------
+    InputError
+        There is none, or it may be one of several.
+    """
+    columns = table.column_names
+    found = given_column(NAMES[0], columns, given, where) or _file_column(table, where)
+    if found is None:
+        raise InputError(say_lacking([NAMES[0], *lacks], columns, where))
+    return found
 
 
 class Root(NamedTuple):
@@ -115,7 +142,8 @@ def open_rows(
     """
     refuse_unused(given, KEYS[:-1], where, "names images that are files")
     chosen = choose_columns(table, given, where)
-    column = chosen.columns.get(NAMES[0]) or _file_column(table, where)
+    lacks = lacking(chosen.rules, table.column_names)
+    column = find_files(table, given, where, lacks)
     faces = read_columns(table, chosen, where)
     names = parse_texts(table[column].to_pylist())
     located = locate(names, root.images, where, by_tail=root.given)
@@ -123,8 +151,6 @@ def open_rows(
     faces["identity"] = _identities(table, chosen, where)
     besides = (column, *COLUMNS, *(chosen.columns.get(key, "") for key in COLUMNS[2:]))
     attributes = find_attributes(table, besides)
-    if attributes is None:
-        _refuse_lacking(chosen, given, table, where)
     said = list(notes)
     said += [f"{where}: files: {column}"] if column != NAMES[0] else []
     said += [note for note in chosen.notes if not note.startswith(f"{where}: filename:")]
@@ -140,20 +166,17 @@ def open_rows(
     return make_source(name, faces, where, attributes=attributes, notes=tuple(said), columns=found)
 
 
-def _file_column(table: pa.Table, where: str) -> str:
+def _file_column(table: pa.Table, where: str) -> str | None:
     """Return the name of the column with the files, where none is called filename."""
-    named, *others = NAMES
     columns = table.column_names
-    found = [name for other in others if (name := find_column(columns, other, where))]
+    found = [name for other in NAMES[1:] if (name := find_column(columns, other, where))]
     there = [name for name in found if _is_text(table[name])]
-    if len(there) == 1:
-        return there[0]
-    if there:
+    if len(there) > 1:
         raise InputError(
             f"{where}: {' and '.join(there)} may each be the files; say which, as --column "
             f"filename={there[0]}"
         )
-    raise InputError(_lacks(named, table, where))
+    return there[0] if there else None
 
 
 def _is_text(column: pa.ChunkedArray) -> bool:
@@ -166,19 +189,3 @@ def _identities(table: pa.Table, chosen: Chosen, where: str) -> "pd.Series[int]"
     column = chosen.columns.get("identity")
     values = table[column].to_pylist() if column else [None] * len(table)
     return parse_identities(values, where, column or "identity")
-
-
-def _refuse_lacking(chosen: Chosen, given: Given, table: pa.Table, where: str) -> None:
-    """Name the column that lacks, where there are no attributes to make it of."""
-    for key in chosen.rules:
-        if given.rule(key) is None:
-            raise InputError(_lacks(key, table, where))
-
-
-def _lacks(name: str, table: pa.Table, where: str) -> str:
-    option = f"{name}=COLUMN" if name == NAMES[0] else f"{name}='COLUMN==VALUE'"
-    return (
-        f"{where}: no column {name}; a manifest has {', '.join((NAMES[0], *COLUMNS[:2]))} and may "
-        f"have {', '.join(COLUMNS[2:])}, this one has {', '.join(table.column_names)}; say which "
-        f"it is, as --column {option}"
-    )

@@ -112,22 +112,50 @@ def holds_words(values: list[Any]) -> bool:
     return any(number_of(text) is None for text in texts)
 
 
-def parse_splits(values: list[Any], where: str, column: str = "split") -> "pd.Series[Any]":
-    """Return the names of splits, missing where none is given; `MORE_SYNONYMS` are understood.
+def plain(text: str) -> str:
+    """Write a whole number as one, as a table may have it as 1.0."""
+    number = number_of(text)
+    return text if number is None or number % 1 else str(int(number))
+
+
+def parse_splits(
+    values: list[Any], where: str, column: str = "split", meant: Mapping[str, str] | None = None
+) -> "pd.Series[Any]":
+    """Return the names of splits, missing where none is given.
+
+    Parameters
+    ----------
+    values
+        Names of splits; `MORE_SYNONYMS` are understood.
+    where, column
+        For a message.
+    meant
+        The splits, by the values that stand for them; None: the values are names.
 
     Raises
     ------
     InputError
         A name that no split has.
     """
-    names = [MORE_SYNONYMS.get(name.lower(), name.lower()) for name in parse_texts(values)]
-    for row, name in enumerate(names, start=1):
-        if name and name not in SPLITS:
+    texts = [plain(text) for text in parse_texts(values)]
+    known = {text: MORE_SYNONYMS.get(text.lower(), text.lower()) for text in {*texts}}
+    if meant:
+        known = {text: meant.get(text, text and "?") for text in known}
+    for row, text in enumerate(texts, start=1):
+        if text and known[text] not in SPLITS:
+            others = [value for value in sorted(known) if value and known[value] not in SPLITS]
+            some = ",".join([*others, "", ""][:3])
+            mend = (
+                "; if its values stand for train, val and test, give them in this order, as "
+                f"--column split='{column}:{some}'"
+            )
             raise InputError(
                 f"{where}: row {row}: {column} is {_shown(values[row - 1])}; it must be one of "
-                f"{', '.join(SPLITS)}, or empty"
+                f"{', '.join(meant or SPLITS)}, or empty"
+                + mend
+                * (not meant and len(others) == len({*texts} - {""}) <= len(SPLITS))
             )
-    return pd.Series([name or None for name in names], dtype=object)
+    return pd.Series([known[text] or None for text in texts], dtype=object)
 
 
 def split_of(name: str) -> str | None:
@@ -162,7 +190,9 @@ def _whole(
     for row, text in enumerate(texts, start=1):
         if text in wrong:
             shown = _shown(values[row - 1])
-            mend = f"; or {_mend(key, column, shown)}" if text else ""
+            # A value that is known already says it best: of m and w, m.
+            said = next((other for other in sorted(texts) if known[other] == 1), shown)
+            mend = f"; or {_mend(key, column, said if key == 'gender' else shown)}" if text else ""
             raise InputError(
                 f"{where}: row {row}: {column} is {shown}; it must be {expected}{mend}"
             )

@@ -7,16 +7,18 @@ from typing import Any, Literal
 from orchestrator.base.errors import InputError, ReadingError
 from orchestrator.base.files import Anywhere, parse_uri, reason_of
 from orchestrator.data.reading import columnar, zip_members
+from orchestrator.data.reading.file_kinds import is_junk
+from orchestrator.data.reading.zip_members import open_archive
 from orchestrator.data.sources.celeba import open_celeba
-from orchestrator.data.sources.celeba_layout import find_layout
+from orchestrator.data.sources.celeba_layout import ATTRIBUTES, find_layout
 from orchestrator.data.sources.chosen_columns import parse_given
 from orchestrator.data.sources.embedded_parquet import find_shards, holds_images, open_embedded
 from orchestrator.data.sources.hugging_face import (
     METADATA,
     find_metadata,
     find_saved,
-    open_image_folder,
     open_saved,
+    open_tables,
 )
 from orchestrator.data.sources.image_folders import is_utkface, open_layout, open_utkface
 from orchestrator.data.sources.lfw import LIST as LFW
@@ -66,7 +68,7 @@ def open_source(
         No such source, something wrong in it, or no way to reach it.
     """
     told = parse_given(columns, label, group)
-    with _naming(spec):
+    with naming(spec):
         kind = _kind(spec, layout)
     given = {"--images": images, "--missing": missing if missing == "drop" else None}
     if kind == "synthetic":
@@ -76,16 +78,16 @@ def open_source(
     for option, value in given.items():
         if value and kind in OWN_IMAGES:
             raise InputError(f"{option} {value}: {spec} {OWN_IMAGES[kind]}; leave {option} out")
-    with _naming(f"--images {images}"):
+    with naming(f"--images {images}"):
         root = open_images(parse_uri(images)) if images else None
-    with _naming(spec):
+    with naming(spec):
         options = {"images": root, "given": told, "layout": layout, "seed": seed}
         source = SOURCES[kind](spec, options)
         return drop_missing(source, spec) if missing == "drop" else source
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def naming(where: str) -> Iterator[None]:
     """Turn a failure of the place where files lie into one line that names them and the cause."""
     try:
         yield
@@ -128,6 +130,11 @@ def _kind(spec: str, layout: str | None) -> str:
 def _kind_of_zip(path: Anywhere, spec: str) -> str:
     if is_utkface(path):
         return "utkface"
+    lists = [name for name in open_archive(path).members if name.rpartition("/")[2] in LISTS]
+    if lists:
+        raise InputError(
+            f"{spec}: holds {min(lists)} beside the images; unpack it, and give the folder"
+        )
     raise InputError(
         f"{spec}: a zip archive of images has no labels; give the CelebA folder that it lies in, "
         f"a manifest with --images {spec}, or --layout class/gender if its folders say so"
@@ -139,16 +146,46 @@ def _kind_of_folder(path: Anywhere) -> str:
         return "celeba"
     if (path / LFW).exists():
         return "lfw"
-    if find_saved(path):
-        return "saved"
-    shards = [name for name in find_shards(path) if name.rpartition("/")[2] not in METADATA]
+    if kind := kind_of_tables(path):
+        return kind
+    if is_utkface(path):
+        return "utkface"
+    if elsewhere := _find_near(path):
+        raise InputError(
+            f"{path}: no source of faces by itself; give {elsewhere}, or --layout class/gender for "
+            "folders that say so"
+        )
+    return "celeba"
+
+
+def _find_near(folder: Anywhere) -> str | None:
+    """Return what may be meant by a folder that is no source: one above or below, or a table."""
+    below = [file.parent for name in LISTS for file in folder.glob(f"*/{name}")]
+    for other in (*below, folder.parent, folder.parent.parent):
+        if find_layout(other) or (other / LFW).exists():
+            return str(other)
+    tables = sorted(
+        file.name
+        for suffix in (".csv", ".tsv", ".jsonl")
+        for file in folder.glob(f"*{suffix}")
+        if not is_junk(file.name)
+    )
+    more = f", or another of the {len(tables)} tables there" if len(tables) > 1 else ""
+    return str(folder / tables[0]) + more if tables else None
+
+
+def kind_of_tables(folder: Anywhere) -> str | None:
+    """Return which of `SOURCES` opens a folder for the tables in it; None: there is none."""
+    for file in find_saved(folder).values():
+        return "saved" if holds_images(file) else "tables"
+    shards = [name for name in find_shards(folder) if name.rpartition("/")[2] not in METADATA]
     if shards:
         return "embedded"
-    if find_metadata(path):
-        return "imagefolder"
-    return "utkface" if is_utkface(path) else "celeba"
+    return "tables" if find_metadata(folder) else None
 
 
+LISTS = (*ATTRIBUTES, LFW)
+"""Files that say what is in the images beside them."""
 OWN_IMAGES = {
     "embedded": "holds its images itself",
     "saved": "holds its images itself",
@@ -162,7 +199,7 @@ SOURCES: dict[str, Callable[[str, dict[str, Any]], Source]] = {
     "celeba": lambda spec, o: open_celeba(parse_uri(spec), o["images"], o["given"]),
     "embedded": lambda spec, o: open_embedded(parse_uri(spec), o["given"]),
     "saved": lambda spec, o: open_saved(parse_uri(spec), o["given"]),
-    "imagefolder": lambda spec, o: open_image_folder(parse_uri(spec), o["images"], o["given"]),
+    "tables": lambda spec, o: open_tables(parse_uri(spec), o["images"], o["given"]),
     "lfw": lambda spec, o: open_lfw(parse_uri(spec), o["images"], o["given"]),
     "utkface": lambda spec, o: open_utkface(parse_uri(spec), o["given"]),
     "layout": lambda spec, o: open_layout(parse_uri(spec), o["layout"], o["given"]),

@@ -131,12 +131,17 @@ def drop_missing(source: Source, where: str) -> Source:
 def refuse_absent(source: Source, where: str) -> None:
     """Raise `InputError` where none of the images is there, which need not wait for a worker."""
     paths = [] if source.drawing is not None else source.table["path"].tolist()
+    mend = "give --images the folder or .zip that they lie in"
+    refuse_none_there(source.table["filename"].tolist(), paths, where, mend)
+
+
+def refuse_none_there(names: Sequence[str], paths: Sequence[str], where: str, mend: str) -> None:
+    """Raise `InputError`, with a mend, where of images on this machine none is there."""
     local = [path for path in paths if "://" not in path or path.startswith(zip_members.SCHEME)]
     if len(local) == len(paths) > 0 and not any(_is_there(path, where) for path in local):
-        name = source.table["filename"].iloc[0]
         raise InputError(
-            f"{where}: none of the {len(paths):,} images is there: {name} would be {paths[0]}; "
-            "give --images the folder or .zip that they lie in"
+            f"{where}: none of the {len(paths):,} images is there: {names[0]} would be "
+            f"{paths[0]}; {mend}"
         )
 
 

@@ -12,11 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, reason_of
-from orchestrator.data.reading import columnar
+from orchestrator.data.reading import columnar, parquet_images
 from orchestrator.data.sources.label_rules import is_numeric
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -30,7 +31,9 @@ LOOKED_AT = 2**17
 """Characters that tell which separator a table has."""
 
 
-def read_table(path: Anywhere, needed: Collection[str] = ()) -> tuple[pa.Table, tuple[str, ...]]:
+def read_table(
+    path: Anywhere, needed: Collection[str] | None = ()
+) -> tuple[pa.Table, tuple[str, ...]]:
     """Read a table, and say what was not as usual in it.
 
     Parameters
@@ -38,7 +41,8 @@ def read_table(path: Anywhere, needed: Collection[str] = ()) -> tuple[pa.Table, 
     path
         A file with one of `SUFFIXES`.
     needed
-        Of Parquet and Arrow the columns to read, whatever their case, beside the numeric ones.
+        Of Parquet and Arrow the columns to read, whatever their case, beside the numeric ones;
+        None: all.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def read_table(path: Anywhere, needed: Collection[str] = ()) -> tuple[pa.Table, 
     try:
         if suffix in columnar.SUFFIXES:
             path.open("rb").close()  # Arrow would not say in a few words why it cannot be
-            table = _read_columnar(path, {name.casefold() for name in needed}, notes)
+            table = _read_columnar(path, needed, notes)
         else:
             text = _decode(path.read_bytes(), str(path), notes)
             table = (
@@ -70,8 +74,9 @@ def read_table(path: Anywhere, needed: Collection[str] = ()) -> tuple[pa.Table, 
     return table.select(kept), said
 
 
-def _read_columnar(path: Anywhere, needed: Collection[str], notes: list[str]) -> pa.Table:
+def _read_columnar(path: Anywhere, wanted: Collection[str] | None, notes: list[str]) -> pa.Table:
     schema = columnar.read_schema(path)
+    needed = {name.casefold().strip() for name in (schema.names if wanted is None else wanted)}
     names = [
         field.name
         for field in schema
@@ -79,7 +84,11 @@ def _read_columnar(path: Anywhere, needed: Collection[str], notes: list[str]) ->
     ]
     written_out = names_to_write_out(schema, needed)
     notes += describe_names(written_out)
-    return columnar.write_out(columnar.read_columns(path, names), written_out)
+    table = columnar.read_columns(path, names)
+    for index, name in enumerate(table.column_names):
+        if parquet_images.has_names(table.schema, name):  # and no bytes, or it were no table
+            table = table.set_column(index, name, pc.struct_field(table[index], "path"))
+    return columnar.write_out(table, written_out)
 
 
 def names_to_write_out(schema: pa.Schema, needed: Collection[str]) -> dict[str, list[str]]:

@@ -53,7 +53,8 @@ def refuse(capfd, *words):
         (["prepare", "synthetic:40", "--out", "d", "--split-by", "name"], "invalid choice: 'name'"),
         (["prepare", "synthetic:x", "--out", "d"], "synthetic:x"),
         (["prepare", "synthetic:40", "--out", "d", "--max-bad", "2"], "--max-bad 2"),
-        (["prepare", "a.csv", "--out", "d", "--column", "sex"], "--column sex: give KEY=COLUMN"),
+        (["prepare", "a.csv", "--out", "d", "--column", "sex"], "--column: sex: give KEY=COLUMN"),
+        (["prepare", "--out", "d", "--column", "class=x", "a.csv"], "a.csv: give KEY=COLUMN; what"),
         (["prepare", "synthetic:40", "--out", "d", "--layout", "class"], "--layout class: synthe"),
         (["train", "--out", "r"], "--data is missing"),
         (["train", "--data", "nowhere", "--out", "r"], "nowhere: no prepared data here"),
@@ -152,8 +153,10 @@ def test_places_that_cannot_be_are_one_line(capfd, tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"id,filename\n1,a.jpg\n2\n", "row 2 has no filename"),
-        ("filename\nZo\u00eb.jpg\n".encode("latin-1"), "no CSV in UTF-8"),
+        (b"id,filename\n1,a.jpg\n2\n", "CSV parse error: row 2: Expected 2 columns, got 1"),
+        (b"id,filename\n1,a.jpg\n2,\n", "row 2: the filename is empty"),
+        (b"PK\x03\x04\0", "not a text file"),
+        (b"id\n1\n", "no column filename"),
     ],
 )
 def test_a_list_of_images_that_is_damaged_is_one_line(capfd, tmp_path, content, says):

@@ -46,6 +46,7 @@ def test_commands_that_mean_the_same_on_a_cluster(command: str, tmp_path: Path):
         ("report run", "RUN run: "),
         ("sweep --data /d --out /r --warm-start /a --warm-start b", "--warm-start b: "),
         ("predict --run run --images /f --out /p.csv", "--run run: "),
+        ("predict --run /r --table t.csv --images /f --out /p.csv", "--table t.csv: "),
         (
             "train --data /d --out /r --config other.yaml",
             "--config other.yaml: not among the files",

@@ -11,10 +11,12 @@ from PIL import Image
 
 import models
 from orchestrator.base.errors import InputError
-from orchestrator.cli import commands, main
+from orchestrator.cli import main
+from orchestrator.cli import predict as command
 from orchestrator.config.layers import resolve
 from orchestrator.data.reading import zip_members as archives
-from orchestrator.distributed.predict import find_images, predict, write_predictions
+from orchestrator.data.to_label import open_to_label
+from orchestrator.distributed.predict import predict, write_predictions
 from orchestrator.report.report import write_report
 from orchestrator.run.directory import Run
 from orchestrator.training.trial import save_model
@@ -43,7 +45,7 @@ def test_a_name_that_is_no_utf8_is_kept(tmp_path: Path) -> None:
     images.mkdir()
     (images / "a.jpg").write_bytes(b"no image")
     Image.new("RGB", (9, 9)).save(images / "Jos\udce9.png")  # a name in Latin-1
-    predicted = predict(tmp_path / "model.safetensors", find_images(str(images)))
+    predicted = predict(tmp_path / "model.safetensors", open_to_label(str(images)).images)
     assert predicted["filename"].tolist() == ["Jos\udce9.png", "a.jpg"]
     assert write_predictions(predicted, tmp_path / "labels.csv", proba=False) == 1
     assert b"\nJos\xe9.png," in (tmp_path / "labels.csv").read_bytes()
@@ -60,12 +62,12 @@ def test_the_threshold_is_a_half_or_the_trials_shared_one(
     (tmp_path / "a.jpg").touch()
     used = []
 
-    def predicted(_model: Path, images: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    def predicted(_: Path, images: pd.DataFrame, threshold: float, _store: None) -> pd.DataFrame:
         used.append(threshold)
         return images.assign(label=1, probability=0.9, reason="")
 
     monkeypatch.setattr("orchestrator.distributed.predict.predict", predicted)
-    monkeypatch.setattr(commands, "in_ray", lambda **_: nullcontext())
+    monkeypatch.setattr(command, "in_ray", lambda **_: nullcontext())
     summary = json.loads((run.path / "summary.json").read_text())
     plain = summary["baselines"]["plain"]["thresholds"]["shared"]["threshold"]
     best = summary["best"]["thresholds"]["shared"]["threshold"]
@@ -91,16 +93,17 @@ def test_images_of_which_none_can_be_read_leave_no_labels(
     write_report(run)
     names = tmp_path / "faces.csv"
     names.write_text("filename\na.jpg\nb.jpg\n")
+    (tmp_path / "a.jpg").touch()
 
-    def predicted(_model: Path, images: pd.DataFrame, _threshold: float) -> pd.DataFrame:
-        return images.assign(label=0, probability=0.5, reason="no such file")
+    def predicted(_: Path, images: pd.DataFrame, *_others: object) -> pd.DataFrame:
+        return images.assign(label=0, probability=0.5, reason="an empty file")
 
     monkeypatch.setattr("orchestrator.distributed.predict.predict", predicted)
-    monkeypatch.setattr(commands, "in_ray", lambda **_: nullcontext())
+    monkeypatch.setattr(command, "in_ray", lambda **_: nullcontext())
     options = ["--run", str(run.path), "--images", str(names), "--out", str(tmp_path / "out.csv")]
     assert main(["predict", *options]) == 2
     said = capsys.readouterr().err
-    assert f"{names}: none of the 2 images can be read: a.jpg (no such file), …; names re" in said
+    assert f"{names}: none of the 2 images can be read: a.jpg (an empty file), …; mend" in said
     assert said.count("\n") == 1
     assert not list(tmp_path.glob("out*"))
 

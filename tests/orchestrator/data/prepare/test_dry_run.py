@@ -44,7 +44,7 @@ def test_the_command_says_what_was_understood_and_writes_nothing(
         "  class: hair==blond",
         "  gender: gender",
         "  identity: who",
-        "  1 attributes: Smiling",
+        "  1 attribute: Smiling",
     ]
     assert said[11] == "  40 images were tried, and all can be read"
     assert said[12].startswith(f"  about 14.4 kB at {tmp_path}/data (")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.base.errors import InputError
 from orchestrator.data.sources.registry import open_source
+from orchestrator.data.to_label import open_to_label
 
 LETTERS = "abzAZ09 éßÑ,;|\t\"'.-_=&^()[]{}#%"
 TEXTS = st.text(LETTERS, max_size=8)
@@ -189,6 +190,25 @@ def test_no_table_is_a_traceback(
         said = ""
         try:
             open_source(str(path), label=label, columns=[f"{key}={rule}" for key, rule in columns])
+        except InputError as error:
+            said = str(error)
+        assert "\n" not in said
+
+
+@given(files(), st.lists(st.tuples(st.just("filename"), RULES), max_size=1), st.booleans())
+@settings(deadline=None)
+def test_no_table_to_label_is_a_traceback(
+    file: tuple[str, bytes], columns: list[tuple[str, str]], keep: bool
+) -> None:
+    suffix, content = file
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"m{suffix}"
+        path.write_bytes(content)
+        said = ""
+        try:
+            given = [f"{key}={rule}" for key, rule in columns]
+            found = open_to_label(str(path), columns=given, keep=keep)
+            assert found.kept is None or len(found.kept) == len(found.images)
         except InputError as error:
             said = str(error)
         assert "\n" not in said

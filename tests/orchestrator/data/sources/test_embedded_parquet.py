@@ -168,9 +168,8 @@ def test_what_tells_the_class_is_missing(tmp_path: Path, extra: dict[str, Any]) 
     with pytest.raises(InputError) as caught:
         open_source(path)
     assert str(caught.value) == (
-        f"--label Blond_Hair: no such attribute in {path}; near: none; it has the columns "
-        f"{columns}: choose --label among those of 0/1, -1/1 or true/false, compare values "
-        "as --column class='NAME==VALUE', or add a column class"
+        f"{path}: no columns class and gender; it has {columns}; say which they are, as "
+        "--column class='COLUMN==VALUE' gender='COLUMN==VALUE'"
     )
 
 
@@ -222,7 +221,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         pa.array([1] * N),
         pa.array([[1, 2]] * N),
         pa.array([bytes(12)] * N, pa.binary(12)),  # pixels, as of a prepared data set
-        pa.array([{"path": "a.jpg"}] * N),
+        pa.array([{"name": "a.jpg"}] * N),
     ],
 )
 def test_a_column_image_without_bytes(tmp_path: Path, image: pa.Array) -> None:
@@ -231,7 +230,7 @@ def test_a_column_image_without_bytes(tmp_path: Path, image: pa.Array) -> None:
     pq.write_table(pa.table({"image": image, **MANIFEST}), path)
     with pytest.raises(InputError, match=r"a\.parquet: no column image with the bytes of image f"):
         open_source(str(tmp_path / "faces"))
-    with pytest.raises(InputError, match=r"a\.parquet: no column filename; a manifest has"):
+    with pytest.raises(InputError, match=r"a\.parquet: no column filename; it has image, cl"):
         open_source(str(path))
 
 

@@ -122,6 +122,27 @@ def test_what_save_to_disk_leaves(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("embedded", ["image", "file_name"])
+def test_what_save_to_disk_leaves_of_names(tmp_path: Path, embedded: str) -> None:
+    for split in ("train", "test"):
+        names = [f"{split}{name}" for name in NAMES]
+        cells: Any = names
+        if embedded == "image":  # as of old versions, which left the images where they were
+            type_ = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+            cells = pa.array([{"bytes": None, "path": f"/home/me/{name}"} for name in names], type_)
+        columns = {embedded: cells, "class": CLASS, "gender": WORDS}
+        save_to_disk(tmp_path / "saved" / split, pa.table(columns))
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    files = [f"{split}{name}" for split in ("train", "test") for name in NAMES]
+    for name in files:
+        (tmp_path / "faces").mkdir(exist_ok=True)
+        (tmp_path / "faces" / name).write_bytes(name.encode())
+    source = open_source(str(tmp_path / "saved"), images=str(tmp_path / "faces"))
+    table = source.table.sort_values("filename")
+    assert [Path(path).name for path in table["path"]] == sorted(files)
+    assert table["split"].tolist() == ["test"] * N + ["train"] * N
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", '{"_data_files": 3}', "x"])
 def test_a_damaged_state(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
@@ -195,9 +216,8 @@ def test_fairface(tmp_path: Path) -> None:
     source = open_source(str(path), columns=["class=age==30-39|age==3-9"])
     check(source, files, CLASS, GENDER)
     assert source.notes == (f"{path}: files: file", f"{path}: class 1: age==30-39|age==3-9")
-    said = refusal(path)
-    assert said.startswith(f"--label Blond_Hair: no such attribute in {path}; near: service_test")
-    assert "--column class='NAME==VALUE'" in said
+    said = f"{path}: no column class; it has file, age, gender, race, service_test; say which it is"
+    assert refusal(path) == f"{said}, as --column class='COLUMN==VALUE'"
 
 
 @pytest.mark.parametrize("embedded", [True, False])
@@ -251,7 +271,7 @@ def test_utkface(tmp_path: Path, packed: bool) -> None:
         f"{path}: 2 files lack a part of their name, and are left out: {', '.join(LACKING)}",
     )
     assert open_source(str(path), columns=["class=race==3|race==0"]).table["label"].sum() == 2
-    assert refusal(path).startswith(f"{path}: no column class; a manifest has")
+    assert refusal(path).startswith(f"{path}: no column class; it has filename, age,")
     assert "--images x: " in refusal(path, images="x")
 
 
@@ -340,7 +360,7 @@ def test_folders_by_class(tmp_path: Path, case: str, packed: bool) -> None:
     ("layout", "said"),
     [
         ("class", "0/female/d.jpg is in 2 folders of {}, not in 1; give a name for each folder"),
-        ("class/*", "{}: no column gender; a manifest has filename, class, gender"),
+        ("class/*", "{}: no column gender; it has filename, class;"),
         ("class//gender", "--layout class//gender: give a name for each folder, as class/gender"),
         ("class/class", "--layout class/class: give a name for each folder"),
         ("gender/class", "row 1: class is female; it must be 0 or 1"),
@@ -360,3 +380,22 @@ def test_a_layout_of_what_is_no_folder_of_images(tmp_path: Path) -> None:
     )
     assert "no images in it" in refusal(tmp_path, layout="class/gender")
     assert "--layout class/gender for folders that say so" in refusal(tmp_path)
+
+
+def test_a_folder_or_a_zip_that_is_no_source_says_what_is_near(tmp_path: Path) -> None:
+    folder = put(tmp_path / "archive" / "img_align_celeba", ["000001.jpg"])
+    lists = {"list_attr_celeba.csv": b"x", "faces/1.jpg": b"x"}
+    write_zip(tmp_path / "archive.zip", lists)
+    assert "holds list_attr_celeba.csv beside the images; unpack it" in refusal(
+        tmp_path / "archive.zip"
+    )
+    (tmp_path / "archive" / "list_attr_celeba.csv").write_text("x")
+    for spec in (tmp_path, folder):
+        assert f"{spec}: no source of faces by itself; give {tmp_path / 'archive'}, or" in refusal(
+            spec
+        )
+    other = put(tmp_path / "other", ["1.jpg"])
+    for name in ("train.csv", "val.csv"):
+        (other / name).write_text("x")
+    said = f"give {other / 'train.csv'}, or another of the 2 tables there, or --layout class/gender"
+    assert said in refusal(other)

@@ -288,8 +288,10 @@ def test_a_rule_over_columns(tmp_path: Path, suffix: str, rule: str, meant: list
             ["filename=photo", "class=Glasses", "gender=Smiling"],
             "give --column gender='Smiling==1'",
         ),
-        (["class=Glasses"], "{}: no column filename; a manifest has filename, class, gender and"),
+        (["class=Glasses"], "{}: no column filename; it has photo, Hair, Glasses, Male, "),
         (["class=Glasses"], "; say which it is, as --column filename=COLUMN"),
+        (["gender=Male"], "{}: no columns filename and class; it has photo, "),
+        (["gender=Male"], "they are, as --column filename=COLUMN class='COLUMN==VALUE'"),
     ],
 )
 def test_what_does_not_settle_it(tmp_path: Path, columns: list[str], said: str) -> None:
@@ -366,3 +368,43 @@ def test_columns_that_are_no_text(tmp_path: Path, kind: str) -> None:
     assert source.table["label"].tolist() == [0, 1, 0]
     for key in ("class", "gender"):
         assert "row 1: path is {'x': 1}; it must be" in refusal(path, columns=[f"{key}=path"])
+
+
+CELEBA = {"5_o_Clock_Shadow": [1, -1, -1], "Male": [1, -1, -1]}
+
+
+@pytest.mark.parametrize(
+    ("others", "option"), [(CELEBA, "split=part"), ({}, "split = part : 0 , 1 ,2")]
+)
+def test_splits_that_are_numbers(tmp_path: Path, others: dict[str, Any], option: str) -> None:
+    path = tmp_path / "m.csv"
+    table = TABLE.drop(columns="split").assign(part=["0", "2.0", " 1"], **others)
+    table.to_csv(path, index=False)
+    source = open_source(str(path), columns=[option])
+    splits = dict(zip(source.table["filename"], source.table["split"], strict=True))
+    assert [splits[name] for name in table["filename"]] == ["train", "test", "val"]
+    assert f"{path}: part: 0 is train, 1 is val, 2 is test" in source.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "option", "says"),
+    [
+        (["0", "1", "2"], "split=part", "0; it must be one of .*, as --column split='part:0,1,2'$"),
+        (["a", "b", "b"], "split=part", "a; it must be one of .*, as --column split='part:a,b,'$"),
+        (["a", "b", "c"], "split=part:a,,b", "row 3: part is c; it must be one of a, b, or empty$"),
+        (["train", "vla", ""], "split=part", "it must be one of train, val, test, or empty$"),
+    ],
+)
+def test_splits_of_which_it_is_not_said_what_they_are(
+    tmp_path: Path, values: list[str], option: str, says: str
+) -> None:
+    path = tmp_path / "m.csv"
+    TABLE.drop(columns="split").assign(part=values).to_csv(path, index=False)
+    with pytest.raises(InputError, match=says):
+        open_source(str(path), columns=[option])
+
+
+def test_a_word_for_women_that_is_not_known_asks_for_the_mens(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    TABLE.assign(gender=["w", "m", "w"]).to_csv(path, index=False)
+    assert "; or if m is a man, give --column gender='gender==m'" in refusal(path)
