@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
@@ -54,15 +56,28 @@ def _trial(run: Run, arguments: argparse.Namespace) -> str:
     """Return the id of the trial that is asked for."""
     asked: str = arguments.trial
     if asked == "best":
-        best = read_json(run.path / "summary.json")["best"]
-        if best is None:
-            raise InputError(f"{arguments.target}: no trial of this run is complete")
-        return str(best["trial_id"])
+        return _recommended(read_json(run.path / "summary.json"), arguments.target)
     complete = [trial.id for trial in run.complete()]
     if asked not in complete:
         known = ", ".join(complete) or "none"
         raise InputError(f"--trial {asked}: not a complete trial of this run; there is {known}")
     return asked
+
+
+def _recommended(summary: Mapping[str, Any], target: str) -> str:
+    """Return the winner of the search, or what was better once both were retrained; say which."""
+    if summary["best"] is None:
+        raise InputError(f"{target}: no trial of this run is complete")
+    best, confirmed = str(summary["best"]["trial_id"]), summary.get("confirmed")
+    if not confirmed or confirmed["holds"] is not False or confirmed["best"] == best:
+        return best
+    better = str(confirmed["best"])
+    print(
+        f"{best}, the best of the search, does not hold where it was trained again; {better} labels "
+        f"instead (--trial {best} for the other)",
+        flush=True,
+    )
+    return better
 
 
 def _threshold(run: Run, trial_id: str, kind: str) -> tuple[float, str]:
