@@ -73,8 +73,8 @@ def _recommended(summary: Mapping[str, Any], target: str) -> str:
         return best
     better = str(confirmed["best"])
     print(
-        f"{best}, the best of the search, does not hold where it was trained again; {better} labels "
-        f"instead (--trial {best} for the other)",
+        f"{best}, the best of the search, does not hold where it was trained again; {better} "
+        f"labels instead (--trial {best} for the other)",
         flush=True,
     )
     return better
