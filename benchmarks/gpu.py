@@ -22,7 +22,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import numpy as np
 import torch
 from lockstep import images_per_second as lockstep_rate
 from lockstep import synchronise
+from overhead import wall_and_training
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
@@ -416,13 +416,7 @@ def sweeps() -> Iterator[str]:
             "--set", "sweep.halving=false", "train.patience=null",
         )  # fmt: skip
         ended = Run.open(str(out)).complete()
-        starts = [
-            datetime.fromisoformat((trial.path / "starts.txt").read_text().split()[0]).timestamp()
-            for trial in ended
-        ]
-        ends = [(trial.path / "result.json").stat().st_mtime for trial in ended]
-        wall = max(ends) - min(starts)
-        busy = sum(trial.result.seconds for trial in ended) / concurrent
+        wall, busy = wall_and_training(ended, concurrent)
         yield (
             f"| {concurrent} at a time | {whole:.1f} | {wall:.1f} | {busy:.1f} | "
             f"{wall / busy - 1:.0%} |"

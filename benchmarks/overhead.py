@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import datetime
 
-from orchestrator.run.directory import Run
+from orchestrator.run.directory import Run, Trial
 
 
 def main() -> None:
@@ -46,15 +47,20 @@ def ours(data: str, out: str, concurrent: int, arguments: argparse.Namespace) ->
     settings += ["sweep.startup_trials=100"]
     fairfront("sweep", *words, "--set", *settings)
     trials = Run.open(out).complete()
+    wall, training = wall_and_training(trials, concurrent)
+    print(f"| fairfront, {concurrent} at a time | {len(trials)} | {wall:.1f} | {training:.1f} | "
+          f"{wall / training:.3f} | {3600 * len(trials) / wall:.0f} |", flush=True)  # fmt: skip
+
+
+def wall_and_training(trials: Sequence[Trial], concurrent: int) -> tuple[float, float]:
+    """Return the seconds from first begin to last end, and in training with so many at a time."""
     starts = [
         datetime.fromisoformat((trial.path / "starts.txt").read_text().split()[0]).timestamp()
         for trial in trials
     ]
     ends = [(trial.path / "result.json").stat().st_mtime for trial in trials]
-    wall = max(ends) - min(starts)
     training = sum(trial.result.seconds for trial in trials) / concurrent
-    print(f"| fairfront, {concurrent} at a time | {len(trials)} | {wall:.1f} | {training:.1f} | "
-          f"{wall / training:.3f} | {3600 * len(trials) / wall:.0f} |", flush=True)  # fmt: skip
+    return max(ends) - min(starts), training
 
 
 def nested(data: str, trials: int, epochs: int) -> None:

@@ -1,6 +1,7 @@
 """The family of convolutional networks that the published recipe's belongs to."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,18 +67,16 @@ class CNN(nn.Module):
         -------
         Shape (n,); the probability of class 1 is their sigmoid.
         """
-        logit: Tensor = self.head(self._maps(images))
+        ours = images.is_cuda and not torch.compiler.is_compiling()
+        logit: Tensor = self.head(self._maps(images) if ours else self.features(images))
         return logit.squeeze(1)
 
-    def _maps(self, images: Tensor) -> Tensor:
-        """Return what the stages make of images: `features`, on a GPU by kernels of our own."""
+    def _maps(self, images: Tensor) -> Any:
+        """Return what `features` makes of images on a GPU, where it can by kernels of our own."""
         convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)]
+        if not all(fits(layer.out_channels, images.device) for layer in convolutions):
+            return self.features(images)
         norms = [layer for layer in self.features if isinstance(layer, nn.BatchNorm2d)]
-        widths = [layer.out_channels for layer in convolutions]
-        ours = images.is_cuda and not torch.compiler.is_compiling()
-        if not (ours and all(fits(width, images.device) for width in widths)):
-            maps: Tensor = self.features(images)
-            return maps
         at = images
         for number, layer in enumerate(convolutions):
             at = conv2d(at, layer.weight) if number else convolve_pixels(at, layer.weight)

@@ -21,8 +21,6 @@ from orchestrator.base.files import one_line
 
 TILE = 2048
 """Values of the output that one program makes."""
-OFF = 4
-"""Stands for none of a window's four values: ReLU gave 0."""
 ALIGNED = 32
 """Length of a patch's 27 values with zeros behind them, of which tensor cores take eights."""
 

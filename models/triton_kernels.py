@@ -1,7 +1,8 @@
 """Kernels in Triton behind `models.cuda_kernels`, which says what they compute.
 
 Maps lie in memory as n, height, width, channels. A program makes the outputs of some windows, all
-channels of each: loads and stores run along the channels.
+channels of each: loads and stores run along the channels. Which of a window's four values was the
+largest is a number from 0 to 3, and 4 where ReLU gave 0.
 """
 
 from typing import Any

@@ -91,14 +91,9 @@ def _add_prepare(commands: Any) -> None:
     parser.add_argument(
         "--images", metavar="DIR|ZIP", help="the folder or .zip that a manifest's file names are in"
     )
-    parser.add_argument(
-        "--column",
-        type=column_word,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=COLUMN",
-        help="which column is filename, class, gender, identity, split or image; class and gender "
+    _add_column(
+        parser,
+        "which column is filename, class, gender, identity, split or image; class and gender "
         "may be rules, for example class='age>=40|Eyeglasses' gender='sex==1'",
     )
     parser.add_argument(
@@ -215,6 +210,19 @@ def _add_search_spaces(commands: Any) -> None:
     show.add_argument("shown", metavar="NAME|FILE.py", help="a search space by name, or your own")
 
 
+def _add_column(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that says which column of a table is what."""
+    parser.add_argument(
+        "--column",
+        type=column_word,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=COLUMN",
+        help=what,
+    )
+
+
 def _add_report(commands: Any) -> None:
     parser = commands.add_parser("report", help="write the tables, the plot and report.html of RUN")
     parser.add_argument("target", metavar="RUN")
@@ -233,14 +241,9 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--table", metavar="TABLE", help="a table of images that lie in --images DIR|ZIP"
     )
-    parser.add_argument(
-        "--column",
-        type=column_word,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=COLUMN",
-        help="which column of a table is filename, or image where the images are in it",
+    _add_column(
+        parser,
+        "which column of a table is filename, or image where the images are in it",
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="of a DATA, only these")
     parser.add_argument("--out", required=True, metavar="CSV", help="filename,label; 1 or -1")

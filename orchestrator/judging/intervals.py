@@ -94,9 +94,7 @@ def of_change(women: ArrayLike, men: ArrayLike) -> tuple[Limits, Limits]:
     also where hardly a row changed (Agresti and Min, Simple improved confidence intervals for
     comparing matched proportions, Statistics in Medicine 2005).
     """
-    nobody = np.ones(4)  # of the other gender, weighed by 0
-    one, none = (1.0, 0.0), (1.0, 0.0)
-    return _difference(women, nobody, one, none), _difference(men, nobody, one, none)
+    return _difference((women, 1.0, 1.0)), _difference((men, 1.0, 1.0))
 
 
 def of_fair_change(women: ArrayLike, men: ArrayLike, fair_lambda: float) -> Limits:
@@ -118,18 +116,18 @@ def of_fair_change(women: ArrayLike, men: ArrayLike, fair_lambda: float) -> Limi
     parts = (0.5 - fair_lambda, 0.5 + fair_lambda), (0.5 + fair_lambda, 0.5 - fair_lambda)
     greatest = []
     for now in parts:
-        against = [_difference(women, men, now, then) for then in parts]
+        against = [_difference(*zip((women, men), now, then, strict=True)) for then in parts]
         greatest.append([np.maximum(*of_both) for of_both in zip(*against, strict=True)])
     return Limits(*(np.minimum(*of_both) for of_both in zip(*greatest, strict=True)))
 
 
-def _difference(
-    women: ArrayLike, men: ArrayLike, now: tuple[float, float], then: tuple[float, float]
-) -> Limits:
-    """Return a linear measure of this training less another of the other, weights by gender."""
-    weights = list(zip((women, men), now, then, strict=True))
-    value = sum(_linear(counts, a, b)[0] for counts, a, b in weights)
-    adjusted = [_linear(_with_halves(counts), a, b) for counts, a, b in weights]
+def _difference(*genders: tuple[ArrayLike, float, float]) -> Limits:
+    """Return a linear measure of this training less another of the other.
+
+    Of each gender there are the counts, and what its accuracy weighs in the two measures.
+    """
+    value = sum(_linear(counts, a, b)[0] for counts, a, b in genders)
+    adjusted = [_linear(_with_halves(counts), a, b) for counts, a, b in genders]
     centre = sum(middle for middle, _ in adjusted)
     half = Z95 * np.sqrt(sum(variance for _, variance in adjusted))
     return Limits(np.asarray(value), centre - half, centre + half)

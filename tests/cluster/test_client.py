@@ -81,14 +81,20 @@ class Other(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def other_server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Other) as server:
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def other_server() -> Iterator[str]:
+    with serving(Other) as url:
+        yield url
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
@@ -157,16 +163,6 @@ class Listening(Other):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"[]")
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("late", [False, True])
