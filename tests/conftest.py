@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -41,6 +44,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         weight = 10 * any(item.iter_markers("slow")) + any(item.iter_markers("ray"))
         longest[item.path] = longest.get(item.path, 0) + weight
     items.sort(key=lambda item: -longest[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Say what is known of a process of tests that died; Ray ends its driver without a word."""
+    if error is None:
+        return
+    process = node.gateway._io.popen
+    try:
+        ended = f"ended with {process.wait(timeout=60)}"
+    except subprocess.TimeoutExpired:
+        ended = "goes on, with its pipe closed"
+    print(f"\n{node.gateway.id}, process {process.pid}, {ended}")
+    driver = f"ray/*/logs/python-core-driver-*_{process.pid}.log"
+    for log in Path(tempfile.gettempdir()).glob(driver):
+        lines = log.read_text(errors="replace").splitlines()[-30:]
+        print(log, *lines, sep="\n    ", flush=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """Name at once the test that the process died of, lest the summary is never reached."""
+    print(f"\ndied of {crashitem}", flush=True)
 
 
 @pytest.fixture(scope="session")
