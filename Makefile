@@ -10,6 +10,7 @@ BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray fe
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check lint bench gpu clean
 # A file's tests share its fixtures, and a process's its Ray cluster; conftest.py has the long first.
+# One that dies ends the tests: the rest would be dealt out anew, which pytest-xdist may hang in.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
 	--max-worker-restart 0
 
