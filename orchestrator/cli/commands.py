@@ -14,6 +14,7 @@ from orchestrator.base.files import (
 )
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import fractions, open_data
+from orchestrator.cli.export import export
 from orchestrator.cli.parser import build, parse
 from orchestrator.cli.predict import predict
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
@@ -184,6 +185,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "config": config,
     "report": report,
     "predict": predict,
+    "export": export,
     "inspect": inspect,
     "watch": watch,
     "dashboard": dashboard,

@@ -33,6 +33,10 @@ EXAMPLES = {
         "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
         "fairfront predict --run runs/1 --table new.csv --images photos --out labels.csv",
     ),
+    "export": (
+        "fairfront export --run runs/1 --out shipped",
+        "fairfront export --run runs/1 --out shipped --format onnx onnx-int8 pt2 safetensors",
+    ),
     "watch": ("fairfront watch runs/1", "fairfront watch runs/1 --once"),
     "dashboard": ("fairfront dashboard runs/1",),
     "submit": (

@@ -52,6 +52,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_config,
         _add_report,
         _add_predict,
+        _add_export,
         _add_watch,
         _add_dashboard,
         add_submit,
@@ -249,13 +250,32 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="CSV", help="filename,label; 1 or -1")
     parser.add_argument("--keep-columns", action="store_true", help="add the table's other columns")
     parser.add_argument("--proba", action="store_true", help="add the probability of class 1")
+    _add_threshold(parser)
+    parser.set_defaults(command_name="predict")
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser("export", help="write a network that works without fairfront")
+    parser.add_argument("--run", dest="target", required=True, metavar="RUN")
+    parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=("onnx", "onnx-int8", "pt2", "safetensors"),
+        help="with the resizing in it (onnx, pt2), in 8 bits, or weights alone (onnx)",
+    )
+    _add_threshold(parser)
+    parser.set_defaults(command_name="export")
+
+
+def _add_threshold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         choices=("fixed", "shared"),
         default="fixed",
         help="0.5, or the best one for all on the trial's validation faces (fixed)",
     )
-    parser.set_defaults(command_name="predict")
 
 
 def _add_watch(commands: Any) -> None:

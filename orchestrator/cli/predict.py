@@ -30,8 +30,8 @@ def predict(arguments: argparse.Namespace) -> int:
     from orchestrator.distributed.predict import predict as predict_images
     from orchestrator.distributed.predict import refuse_unread, write_predictions
 
-    trial_id = _trial(run, arguments)
-    threshold, at = _threshold(run, trial_id, arguments.threshold)
+    trial_id = trial_of(run, arguments)
+    threshold, at = threshold_of(run, trial_id, arguments.threshold)
     spec = arguments.table or arguments.images
     if spec is None:
         raise InputError("--images is missing; say what to label")
@@ -52,7 +52,7 @@ def predict(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _trial(run: Run, arguments: argparse.Namespace) -> str:
+def trial_of(run: Run, arguments: argparse.Namespace) -> str:
     """Return the id of the trial that is asked for."""
     asked: str = arguments.trial
     if asked == "best":
@@ -80,7 +80,7 @@ def _recommended(summary: Mapping[str, Any], target: str) -> str:
     return better
 
 
-def _threshold(run: Run, trial_id: str, kind: str) -> tuple[float, str]:
+def threshold_of(run: Run, trial_id: str, kind: str) -> tuple[float, str]:
     """Return the threshold on the probability, and how to speak of it."""
     from orchestrator.judging.judge import evaluate_trial
     from orchestrator.judging.thresholds import FIXED

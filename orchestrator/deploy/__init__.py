@@ -1,0 +1,1 @@
+"""What the winner is used for: exported, it runs without fairfront."""
