@@ -1,8 +1,6 @@
 """torchvision's networks as backbones, against torchvision itself."""
 
 import copy
-import os
-import socket
 
 import pytest
 import torch
@@ -235,12 +233,9 @@ def test_a_copy_freezes_itself():
 
 
 @pytest.fixture
-def process_group():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+def process_group(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", f"file://{tmp_path}/met", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 

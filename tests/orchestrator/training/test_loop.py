@@ -1,7 +1,5 @@
 """The loop: what it trains on, when it stops, what it keeps, and that it repeats itself."""
 
-import os
-import socket
 from dataclasses import asdict, astuple, replace
 
 import keras
@@ -333,14 +331,15 @@ def test_bf16_trains_too():
     assert epochs[-1].accuracy > 0.9
 
 
-def _join(rank, world, port):
+def _join(rank, world, folder):
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+    # They meet in a file: a port that is free now may be another program's when they listen there.
+    met = f"file://{folder}/met-{world}"
+    torch.distributed.init_process_group("gloo", met, rank=rank, world_size=world)
 
 
-def _worker(rank, world, port, folder):
-    _join(rank, world, port)
+def _worker(rank, world, folder):
+    _join(rank, world, folder)
     data = toy_data()
     training = start("model.dropout=0", "train.batch_size=9", data=data)  # 160 = 17 * 9 + 7
     epochs = [untimed(epoch) for epoch in training]
@@ -355,7 +354,7 @@ def test_two_workers_train_as_one_does(tmp_path):
     data = toy_data()
     alone = start("model.dropout=0", "train.batch_size=9", data=data)
     expected = [[epoch.train_loss, epoch.val_loss] for epoch in alone]
-    multiprocessing.spawn(_worker, (2, free_port(), tmp_path), nprocs=2)
+    multiprocessing.spawn(_worker, (2, tmp_path), nprocs=2)
     theirs = np.load(tmp_path / "result.npz")
     assert len(theirs["logits"]) == len(data["test"])
     # The gradient's sum runs in another order, so the figures differ by rounding alone.
@@ -375,12 +374,6 @@ def test_batch_norm_is_not_each_workers_own(monkeypatch):
         assert whole == (frozen == "last_stage")
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 VAL_ROWS = (5, 61, 127)  # divisible by neither 2 nor 3
 
 
@@ -391,8 +384,8 @@ def hard_faces(rows):
     return replace(arrays, label=np.where(wrong, 1 - arrays.label, arrays.label))
 
 
-def _evaluator(rank, world, port, folder):
-    _join(rank, world, port)
+def _evaluator(rank, world, folder):
+    _join(rank, world, folder)
     data, found = toy_data(), {}
     for rows in VAL_ROWS:
         training = start("seed=1", data=data | {"val": hard_faces(rows)})
@@ -418,7 +411,7 @@ def test_any_number_of_workers_counts_the_same(tmp_path):
     torch.save(training.model.state_dict(), tmp_path / "model.pt")
     found = {}
     for world in (1, 2, 3):
-        multiprocessing.spawn(_evaluator, (world, free_port(), tmp_path), nprocs=world)
+        multiprocessing.spawn(_evaluator, (world, tmp_path), nprocs=world)
         for rank in range(world):
             found[world, rank] = torch.load(tmp_path / f"{world}-{rank}.pt", weights_only=False)
     for rows in VAL_ROWS:
