@@ -121,8 +121,9 @@ def wait_for_cpu(say: Callable[[str], None], patience: float = 5.0) -> None:
             say(f"waiting for a free CPU ({state}); Ctrl-C ends the waiting")
         while not ray.wait([free], timeout=1)[0]:
             pass
-    finally:
+    except BaseException:  # not in any case: Ray 2.60 aborts on who cancels what has just ended
         ray.cancel(free)
+        raise
 
 
 def _nothing() -> None:
