@@ -78,8 +78,9 @@ def extract(
             f"{features.store.path}: Ray lost a process while it computed features, perhaps "
             f"because memory ran out ({reason}); {GO_ON}"
         ) from None
-    finally:
+    except BaseException:  # not in any case: Ray 2.60 aborts on who cancels what has just ended
         ray.cancel(outcomes, force=True)
+        raise
     if done != total:
         raise RuntimeError(f"{total - done} of {total} images were left undone")
 
