@@ -24,6 +24,9 @@ ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 PLAIN_VARIABLE = "FAIRFRONT_PLAIN_HTTP"
 """Hosts, with commas between them, to which a token may be sent over plain HTTP."""
 
+ANSWER_SECONDS = 120
+"""How long an answer may take; Ray's client waits for ever."""
+
 
 def connect(address: str | None) -> "JobSubmissionClient":
     """Return a client of the cluster at `address`; `InputError` when it cannot be used."""
@@ -33,10 +36,14 @@ def connect(address: str | None) -> "JobSubmissionClient":
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):
-        """Ray's, which follows no redirect: what it sends is for the address that was given."""
+        """Ray's, which follows no redirect: what it sends is for the address that was given.
+
+        And which does not wait for ever where no answer comes.
+        """
 
         def _do_request(self, *words: Any, **options: Any) -> Any:
-            return super()._do_request(*words, **options, allow_redirects=False)
+            options = {"timeout": ANSWER_SECONDS, "allow_redirects": False, **options}
+            return super()._do_request(*words, **options)
 
     for chatty in ("dashboard_sdk", "job.sdk"):  # they log every upload and every closed socket
         logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
@@ -146,6 +153,23 @@ def _check_answer(url: str, headers: dict[str, str]) -> None:
         ) from None
     except (ValueError, KeyError, TypeError, HTTPException):
         raise InputError(f"{url}: not a Ray dashboard{_proxy(url)}; correct --address") from None
+
+
+def ask(client: "JobSubmissionClient", path: str) -> Any:
+    """Return what the dashboard says at a path, from its JSON; None: it has nothing there.
+
+    Raises
+    ------
+    InputError
+        It does not answer, or refuses.
+    """
+    with one_line_errors(client):
+        answer = client._do_request("GET", path)
+        if answer.status_code == 404:
+            return None
+        if answer.status_code != 200:
+            client._raise_error(answer)
+        return answer.json()
 
 
 def token_complaint() -> str:

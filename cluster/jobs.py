@@ -3,28 +3,46 @@
 A job is the working tree, unpacked on the head, and one command line run in it.
 """
 
-import asyncio
 import json
-import os
-import re
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from cluster.client import connect, last_line, one_line_errors
+from cluster.checks import Place, check_name, check_places, check_versions
+from cluster.client import connect, one_line_errors
+from cluster.code_state import CodeState, code_state
+from cluster.environments import LOCK, Environment, without_passwords, without_secrets
+from cluster.following import follow_job, how_to_go_on
+from cluster.lock import Lock, lock
 from cluster.package import SourceTree, pack
-from orchestrator.base.interrupts import INTERRUPTED
-from orchestrator.base.versions import git_commit
-
-if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+from cluster.submission import DIFF, VARIABLE, Resources, Submission, now
+from orchestrator.base.versions import versions
 
 STOP_SECONDS = 60
 """How long a stopped job may take to write what it has finished; Ray's own default is 3."""
+
+
+class Options(NamedTuple):
+    """How a command is run as a job; the defaults are those of `submit`'s options."""
+
+    environment: Environment = Environment()
+    variables: Mapping[str, str] = {}
+    """Of the job's environment, secrets among them."""
+    resources: Resources = Resources()
+    name: str | None = None
+    """The job's id; None: Ray makes one."""
+    metadata: Mapping[str, str] = {}
+    places: Sequence[Place] = ()
+    """What all nodes must see."""
+    config: Mapping[str, Any] | None = None
+    """Every setting of the command, to be kept; None: not all are known here."""
+    code: CodeState | None = None
+    """Which code `tree` is; None: that is yet to be told."""
+
+
+DEFAULTS = Options()
 
 
 def submit(
@@ -34,7 +52,7 @@ def submit(
     address: str | None,
     wait: bool,
     out: TextIO,
-    secrets: Mapping[str, str] | None = None,
+    options: Options = DEFAULTS,
 ) -> int:
     """Run ``fairfront`` with `arguments` as a job on a cluster.
 
@@ -43,37 +61,95 @@ def submit(
     arguments
         The command and its options, checked: places are such as every node of the cluster sees.
     tree
-        What is sent along.
+        What is sent along, unless the environment is an image, which has it.
     address
         The cluster's dashboard, ``http://HOST:8265``; by default what the environment variable
         RAY_API_SERVER_ADDRESS or RAY_ADDRESS says, else this machine's.
     wait
         Print the job's log until it ends.
-    secrets
-        Variables of the job's environment that are no business of those who see its command line.
 
     Returns
     -------
     int
-        With `wait`, the job's own exit code (1 when it has none, or when Ctrl-C ended the
-        waiting); else 0.
+        With `wait`, as `follow_job`; else 0.
 
     Raises
     ------
     InputError
-        No cluster answers, or it refuses the job.
+        No cluster answers, it would not run the job, or it refuses it. Nothing is sent before that
+        is looked at.
     """
+    environment = options.environment
+    command = environment.entry_point(arguments)
+    locked = lock(tree.root) if environment.is_locked else Lock([], [])
     client = connect(address)
+    if environment.knows_python:
+        check_versions(client)
+    if options.name is not None:
+        check_name(client, options.name)
+    check_places(client, options.places)
+    for note in locked.notes:
+        print(note, file=out)
+    code = options.code or (code_state(tree) if environment.takes_tree else CodeState(None, None))
+    runtime_env = environment.fields(locked.lines)
+    submission = _submission(arguments, options, code, runtime_env)
     with TemporaryDirectory(prefix="fairfront-") as folder, one_line_errors(client):
-        package = pack(tree.root, tree.files, Path(folder) / "source.zip")
+        if environment.takes_tree:
+            more = _beside(code, locked if environment.kind == "uv" else Lock([], []))
+            package = pack(tree.root, tree.files, Path(folder) / "source.zip", more)
+            runtime_env["working_dir"] = str(package)
+        runtime_env["env_vars"] = _variables(options, code, submission)
         job = client.submit_job(
-            entrypoint=entry_point(arguments), runtime_env=_environment(package, secrets or {})
+            entrypoint=command,
+            runtime_env=runtime_env,
+            submission_id=options.name,
+            metadata=dict(options.metadata),
+            entrypoint_num_cpus=options.resources.num_cpus or None,
+            entrypoint_num_gpus=options.resources.num_gpus or None,
+            entrypoint_memory=options.resources.memory or None,
         )
     print(f"job {job} submitted to {client.get_address()}", file=out)
     if wait:
         return follow_job(client, job, address, out)
-    print(_how_to_go_on(job, address), file=out)
+    print(how_to_go_on(job, address), file=out)
     return 0
+
+
+def _submission(
+    arguments: Sequence[str], options: Options, code: CodeState, runtime_env: Mapping[str, Any]
+) -> Submission:
+    """Tell what is submitted, as the run is to have it."""
+    shown = without_secrets(options.variables)
+    return Submission(
+        at=now(),
+        command=list(arguments),
+        environment=str(options.environment),
+        variables=shown,
+        secrets=sorted(options.variables.keys() - shown.keys()),
+        resources=options.resources,
+        metadata=dict(options.metadata),
+        config=None if options.config is None else dict(options.config),
+        fairfront=str(versions()["fairfront"]),
+        commit=code.commit,
+        runtime_env={**runtime_env, "env_vars": shown},
+    )
+
+
+def _beside(code: CodeState, locked: Lock) -> dict[str, bytes]:
+    """Return what is sent beside the source tree, by name."""
+    more = {}
+    if code.diff is not None:
+        more[DIFF] = code.diff.encode(errors="surrogateescape")
+    if locked.lines:
+        more[LOCK] = "".join(f"{line}\n" for line in locked.lines).encode()
+    return more
+
+
+def _variables(options: Options, code: CodeState, submission: Submission) -> dict[str, str]:
+    own = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), VARIABLE: submission.told()}
+    if code.commit:  # the copy has no .git to ask
+        own["FAIRFRONT_GIT_COMMIT"] = code.commit + "-dirty" * (code.diff != "")
+    return {**own, **options.variables}
 
 
 def jobs(address: str | None, out: TextIO, *, as_json: bool = False) -> int:
@@ -121,72 +197,3 @@ def stop(job: str, address: str | None, out: TextIO) -> int:
         state = client.get_job_status(job)
     print(f"job {job}: {'stopping' if running else f'had ended before ({state})'}", file=out)
     return 0
-
-
-def follow_job(client: "JobSubmissionClient", job: str, address: str | None, out: TextIO) -> int:
-    """Print a job's log until it ends; return its exit code, as `submit` does."""
-    from aiohttp import ClientError
-
-    async def tail() -> None:
-        async for text in client.tail_job_logs(job):
-            out.write(text)
-            out.flush()
-
-    try:
-        asyncio.run(tail())
-        details = _end(client, job)
-    except KeyboardInterrupt:
-        print(f"\nno longer waiting; the job goes on. {_how_to_go_on(job, address)}", file=out)
-        return INTERRUPTED
-    except (ClientError, OSError, RuntimeError) as error:
-        lost = f"lost the connection ({last_line(error)}); the job may go on."
-        print(f"\n{lost} {_how_to_go_on(job, address)}", file=out)
-        return 1
-    code: int | None = details.driver_exit_code
-    if code is None:  # it never ran, or it was stopped
-        print(f"job {job} {details.status}: {details.message}", file=out)
-        return 0 if details.status == "SUCCEEDED" else 1
-    print(f"job {job} {details.status} with exit code {code}", file=out)
-    if code == 127:  # a shell's "not found"
-        print("the head has no such python; name its interpreter in FAIRFRONT_PYTHON", file=out)
-    return code if code >= 0 else 128 - code
-
-
-def entry_point(arguments: Sequence[str]) -> str:
-    """Return the shell command of a job.
-
-    ``python`` means the one on the PATH that the head was started with, which on one's own
-    machine is often not the project's. So the submitting environment's interpreter is used where
-    the head has it too; FAIRFRONT_PYTHON names another.
-    """
-    python = "python"
-    if chosen := os.environ.get("FAIRFRONT_PYTHON"):
-        python = shlex.quote(chosen)
-    elif sys.prefix != sys.base_prefix:  # an environment's path does not recur by accident
-        python = f'"$(command -v {shlex.quote(sys.executable)} || echo python)"'
-    return f"exec {python} -m orchestrator {shlex.join(arguments)}"
-
-
-def without_passwords(command: str) -> str:
-    """Return a command line with the passwords of its URLs hidden."""
-    hidden = re.sub(r"(://[^/\s:@']*):[^/\s']*@", r"\1:***@", command)
-    return re.sub(r"([?&]password=)[^&\s']*", r"\1***", hidden)
-
-
-def _environment(package: Path, secrets: Mapping[str, str]) -> dict[str, Any]:
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **secrets}
-    if commit := git_commit():  # the copy has no .git to ask
-        variables["FAIRFRONT_GIT_COMMIT"] = commit
-    return {"working_dir": str(package), "env_vars": variables}
-
-
-def _end(client: "JobSubmissionClient", job: str) -> Any:
-    """Wait for the state that ends a job: it follows the last line of the log by a moment."""
-    while not (details := client.get_job_info(job)).status.is_terminal():
-        time.sleep(0.2)
-    return details
-
-
-def _how_to_go_on(job: str, address: str | None) -> str:
-    option = f" --address {address}" if address else ""
-    return f"Log: fairfront logs {job} --follow{option}   Stop: fairfront stop {job}{option}"

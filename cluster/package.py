@@ -7,7 +7,7 @@ only after the upload that the package is too large.
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +18,11 @@ from orchestrator.base.errors import InputError
 SIZE_LIMIT = 100 * 2**20
 """Bytes; the HTTP server of a Ray head refuses a larger upload (its ``client_max_size``)."""
 
+IGNORE_FILES = (".gitignore", ".rayignore")
+"""Of any folder of the tree; what one of them ignores is not sent, as with Ray's own packages."""
+
 NEVER_SENT = (".*", "__pycache__/", "venv*/", "*.egg-info/", "*.partial/")
-"""What no job needs, on top of what ``.gitignore`` files name; ``.*`` takes `.git` and caches."""
+"""What no job needs, on top of what `IGNORE_FILES` name; ``.*`` takes `.git` and caches."""
 
 MARKS = (
     ("meta.json", "train"),  # a prepared data set
@@ -83,24 +86,31 @@ def source_files(root: Path) -> list[str]:
     return files
 
 
-def pack(root: Path, files: list[str], target: Path) -> Path:
-    """Write `files` under `root` into the zip file `target`.
+def pack(root: Path, files: list[str], target: Path, more: Mapping[str, bytes] = {}) -> Path:
+    """Write `files` under `root`, and `more` beside them by name, into the zip file `target`.
 
     The same contents give the same bytes, so Ray uploads an unchanged tree once per cluster.
     """
     with zipfile.ZipFile(target, "w") as package:
-        for name in files:
+
+        def add(name: str, content: bytes, mode: int) -> None:
             info = zipfile.ZipInfo(name)  # dated 1980, whenever the file was checked out
             info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (root / name).stat().st_mode << 16
-            package.writestr(info, (root / name).read_bytes())
+            info.external_attr = (0o100755 if mode & 0o100 else 0o100644) << 16  # by any umask
+            package.writestr(info, content)
+
+        for name in files:
+            add(name, (root / name).read_bytes(), (root / name).stat().st_mode)
+        for name, content in more.items():
+            add(name, content, 0)
     return target
 
 
 def _walk(folder: Path, rules: Ignores) -> Iterator[Path]:
-    if (folder / ".gitignore").is_file():
-        lines = (folder / ".gitignore").read_text(encoding="utf-8").splitlines()
-        rules = (*rules, (folder, GitIgnoreSpec.from_lines(lines)))
+    for file in map(folder.joinpath, IGNORE_FILES):
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            rules = (*rules, (folder, GitIgnoreSpec.from_lines(lines)))
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
@@ -133,7 +143,8 @@ def _check_size(root: Path, files: list[str]) -> None:
         largest = ", ".join(f"{name} ({_mebibytes(size)})" for name, size in sizes.most_common(3))
         raise InputError(
             f"{root}: the source tree to send is {_mebibytes(sizes.total())} and Ray takes "
-            f"{_mebibytes(SIZE_LIMIT)}; largest: {largest}; add what is not source to .gitignore"
+            f"{_mebibytes(SIZE_LIMIT)}; largest: {largest}; add what is not source to "
+            ".gitignore or .rayignore"
         )
 
 

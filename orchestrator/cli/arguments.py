@@ -1,7 +1,7 @@
 """From parsed arguments to what they name: the options, the configuration, the data and the run."""
 
 import argparse
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import parse_uri
@@ -10,6 +10,9 @@ from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
 from orchestrator.run.directory import Run, about_data
 from orchestrator.run.progress import RESUMED_AS, read
+
+if TYPE_CHECKING:
+    from orchestrator.data.prepare.rows import Options
 
 SETTINGS = {
     "workers": "workers",
@@ -172,6 +175,20 @@ def fractions(text: str) -> tuple[float, float, float]:
             f"--split {text}: give three shares that sum to 1, as 0.6,0.2,0.2"
         ) from None
     return train, val, test
+
+
+def prepare_options(arguments: argparse.Namespace) -> "Options":
+    """Return what `prepare` is to make of its faces; not checked."""
+    from orchestrator.data.prepare.rows import Options
+
+    return Options(
+        image_size=arguments.image_size,
+        fractions=fractions(arguments.split),
+        split_by=arguments.split_by,
+        seed=arguments.seed,
+        limit=arguments.limit,
+        max_bad=arguments.max_bad,
+    )
 
 
 def open_data(data: str | None) -> Store:

@@ -13,7 +13,7 @@ from orchestrator.base.files import (
     refuse_existing,
 )
 from orchestrator.base.interrupts import INTERRUPTED
-from orchestrator.cli.arguments import fractions, open_data
+from orchestrator.cli.arguments import open_data, prepare_options
 from orchestrator.cli.export import export
 from orchestrator.cli.parser import build, parse
 from orchestrator.cli.predict import predict
@@ -114,16 +114,9 @@ def dashboard(arguments: argparse.Namespace) -> int:
 
 def submit(arguments: argparse.Namespace) -> int:
     """Run a command on a Ray cluster."""
-    from cluster import jobs
-    from cluster.package import source_tree
-    from orchestrator.cli.job_command import check_job, split_secrets
+    from orchestrator.cli.submit import submit as submit_command
 
-    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    tree = source_tree(Path.cwd())
-    check_job(command, tree)
-    command, secrets = split_secrets(command)
-    address, wait = arguments.address, arguments.wait
-    return jobs.submit(command, tree, address=address, wait=wait, out=sys.stdout, secrets=secrets)
+    return submit_command(arguments, sys.stdout)
 
 
 def list_jobs(arguments: argparse.Namespace) -> int:
@@ -202,18 +195,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _source(arguments: argparse.Namespace) -> "tuple[Source, Options]":
     """Open the faces that `prepare` is to decode, and say what was understood."""
-    from orchestrator.data.prepare.prepare import Options, refuse_taken
+    from orchestrator.data.prepare.prepare import refuse_taken
     from orchestrator.data.sources.registry import open_source
     from orchestrator.data.sources.source import refuse_absent
 
-    options = Options(
-        image_size=arguments.image_size,
-        fractions=fractions(arguments.split),
-        split_by=arguments.split_by,
-        seed=arguments.seed,
-        limit=arguments.limit,
-        max_bad=arguments.max_bad,
-    )
+    options = prepare_options(arguments)
     options.check()
     refuse_taken(parse_uri(arguments.out))
     source = open_source(

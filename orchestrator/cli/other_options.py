@@ -42,6 +42,8 @@ EXAMPLES = {
     "submit": (
         "fairfront submit --wait -- sweep --data /shared/data --out /shared/runs/1",
         "fairfront submit --address http://HOST:8265 -- report /shared/runs/1",
+        "fairfront submit --env pip --env-var HF_TOKEN -- train --data s3://b/data --out /shared/r",
+        "fairfront submit --again /shared/runs/1 -- --out /shared/runs/2 --trials 80",
     ),
     "jobs": ("fairfront jobs --address http://HOST:8265",),
     "logs": ("fairfront logs JOB --follow",),
@@ -114,6 +116,33 @@ def add_submit(commands: Any) -> None:
     parser = commands.add_parser("submit", help="run a command on a Ray cluster")
     parser.add_argument("--wait", action="store_true", help="follow the log to the job's end")
     _add_address(parser)
+    parser.add_argument(
+        "--env",
+        metavar="none|pip|uv|image:NAME",
+        help="packages: what the nodes have (none, the default); what this machine has, installed "
+        "there by exact version with pip, or with uv, where the nodes have that; or a container",
+    )
+    parser.add_argument(
+        "--env-var",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a variable of the job's environment; NAME alone has its value from here",
+    )
+    parser.add_argument("--name", metavar="JOB", help="what the job is called, if that is free")
+    parser.add_argument(
+        "--metadata", action="append", default=[], metavar="KEY=VALUE", help="kept with the job"
+    )
+    for option, what in (("--num-cpus", "CPUs"), ("--num-gpus", "GPUs")):
+        parser.add_argument(
+            option, type=float, metavar="N", help=f"{what} for the command itself (0)"
+        )
+    parser.add_argument("--memory", metavar="SIZE", help="the same of memory, as 8GiB (0)")
+    parser.add_argument(
+        "--again",
+        metavar="RUN",
+        help="submit again what made RUN, with its code; words after -- are added to the command",
+    )
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help="for example -- sweep …"
     )

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.submission import keep_submission
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import remove_tree
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
@@ -44,6 +45,7 @@ def train(arguments: argparse.Namespace) -> int:
             print(f"{run.path}: this training has finished")
             return finish(run)
         run.record(config, about_data(store))
+        keep_submission(run.path)
         try:
             refused = _unless_refused(run, new=not arguments.resume)
             with refused, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
@@ -68,6 +70,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
     with _claimed(run, jointly=url is not None):
         run.record(config, about_data(store))
+        keep_submission(run.path)
         with _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
             with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:

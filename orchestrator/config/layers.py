@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
@@ -98,6 +99,22 @@ def as_written_now(values: Mapping[str, Any], format_: int) -> dict[str, Any]:
     if format_ == 1 and isinstance(train, Mapping) and train.get("monitor") == "worst_group":
         return {**values, "train": {**train, "monitor": "worst_gender"}}
     return dict(values)
+
+
+def check_settings(settings: Iterable[str], overrides: Mapping[str, Any]) -> None:
+    """Raise `InputError` for what is wrong whatever else a configuration says: a key, or a value.
+
+    What depends on other settings is not judged: they are not known.
+    """
+    values = Config().model_dump()
+    _apply(values, overrides, source="overrides")
+    _apply(values, dict(_parse_setting(s) for s in settings), source="--set")
+    try:
+        Config.model_validate(values)
+    except ValidationError as error:
+        for fault in error.errors():
+            if not isinstance(fault["input"], Mapping):  # else several of its keys are together
+                raise InputError(f"--set: {_say(fault)}") from None
 
 
 def _recipe(name: str) -> dict[str, Any]:
@@ -220,7 +237,10 @@ def validated(values: Mapping[str, Any], source: str) -> Config:
 
 def first_fault(error: ValidationError) -> str:
     """Say in a line what pydantic found first."""
-    first = error.errors()[0]
+    return _say(error.errors()[0])
+
+
+def _say(first: ErrorDetails) -> str:
     key, given = ".".join(str(part) for part in first["loc"]), first["input"]
     if not isinstance(given, Mapping):  # else several of its keys are at fault together
         key += f"={given!r}"
