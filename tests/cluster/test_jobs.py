@@ -1,28 +1,24 @@
+import ast
 import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import ClientError
-from ray.job_submission import JobDetails
-from waiting import HANGS
+from waiting import HANGS, wait_until
 
-from cluster.jobs import (
-    entry_point,
-    follow_job,
-    jobs,
-    logs,
-    stop,
-    submit,
-    without_passwords,
-)
+from cluster.jobs import Options, jobs, logs, stop, submit
 from cluster.package import source_tree
+from cluster.submission import VARIABLE, Resources, keep_submission, last_submission
 from orchestrator.base.errors import InputError
 from orchestrator.cli.doctor import check_ray
 
@@ -43,6 +39,15 @@ print("python", sys.executable)
 def keep(*_):
     time.sleep(4)  # longer than Ray's own patience with a job that it stops
     sys.exit("kept what was finished")
+if "/count" in sys.argv:
+    folder = Path(os.environ["FOLDER"])
+    for number in range(6):
+        while number > 2 and not (folder / "go on").exists():
+            time.sleep(0.05)
+        print("number", number, flush=True)
+    (folder / "env").write_text(str(dict(os.environ)))
+    (folder / "diff").write_bytes(Path("fairfront-uncommitted.diff").read_bytes())
+    sys.exit(5)
 if "/sleep" in sys.argv:
     signal.signal(signal.SIGTERM, keep)
     print("sleeping", flush=True)
@@ -67,47 +72,6 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("no_ray_settings")
-def test_the_entry_point_survives_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    arguments = ["predict", "a b", "$HOME", "it's", "*", "", "x;y"]
-    script = tmp_path / "an other" / "python"
-    script.parent.mkdir()
-    script.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
-    script.chmod(0o755)
-
-    def run() -> str:
-        line = entry_point(arguments)
-        path = {"PATH": f"{script.parent}:/usr/bin:/bin"}
-        return subprocess.check_output(line, shell=True, env=path, text=True)
-
-    expected = "|".join(["-m", "orchestrator", *arguments, ""])
-    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    assert run() == expected  # no environment: the head's python
-    monkeypatch.setattr(sys, "prefix", "/an/environment")
-    monkeypatch.setattr(sys, "executable", str(script))
-    assert run() == expected
-    monkeypatch.setattr(sys, "executable", "/not/on/the head/python")
-    assert run() == expected
-    monkeypatch.setenv("FAIRFRONT_PYTHON", str(script))
-    assert run() == expected
-
-
-@pytest.mark.parametrize(
-    ("command", "shown"),
-    [
-        ("sweep --out /r --study-storage postgresql://me:pa:s@w@db/s --trials 9",
-         "sweep --out /r --study-storage postgresql://me:***@db/s --trials 9"),
-        ("sweep '--study-storage=mysql://me:pass@db:3306/s?ssl=1' --out /r",
-         "sweep '--study-storage=mysql://me:***@db:3306/s?ssl=1' --out /r"),
-        ("sweep --study-storage 'postgresql://db/s?user=me&password=pass&x=1'",
-         "sweep --study-storage 'postgresql://db/s?user=me&password=***&x=1'"),
-        ("prepare s3://bucket/a:b@c --out /d", "prepare s3://bucket/a:b@c --out /d"),
-    ],
-)  # fmt: skip
-def test_a_job_is_listed_without_passwords(command: str, shown: str):
-    assert without_passwords(command) == shown
-
-
 @pytest.mark.usefixtures("tree")
 def test_an_unreachable_cluster_is_an_input_error():
     with pytest.raises(InputError, match="no Ray cluster answers"):
@@ -120,51 +84,101 @@ def test_an_unreachable_cluster_is_an_input_error():
         )
 
 
-class FakeClient:
-    """A client whose job has written one line and ended in a given way."""
+class Proxy:
+    """Stands between a client and a head, and can cut every connection through it."""
 
-    def __init__(self, status: str, code: int | None, error: Exception | None = None):
-        self.details = JobDetails(
-            type="SUBMISSION",
-            status=status,
-            entrypoint="",
-            driver_exit_code=code,
-            message="why it ended",
-        )
-        self.error = error
+    def __init__(self, head: str) -> None:
+        url = urlsplit(head)
+        self._head = (str(url.hostname), int(url.port or 0))
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
 
-    async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
-        yield "one line\n"
-        if self.error:
-            raise self.error
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                head = socket.create_connection(self._head)
+                self._sockets += [client, head]
+                for one, other in ((client, head), (head, client)):
+                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
 
-    def get_job_info(self, _job: str) -> JobDetails:
-        return self.details
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while content := one.recv(65536):
+                other.sendall(content)
+        for each in (one, other):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End the connections that there are."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._sockets.clear()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
 
 
-@pytest.mark.parametrize(
-    ("client", "code", "last"),
-    [
-        (FakeClient("SUCCEEDED", 0), 0, "job it SUCCEEDED with exit code 0"),
-        (FakeClient("FAILED", 2), 2, "job it FAILED with exit code 2"),
-        (FakeClient("FAILED", -9), 137, "job it FAILED with exit code -9"),
-        (FakeClient("FAILED", 127), 127, "the head has no such python; .* FAIRFRONT_PYTHON"),
-        (FakeClient("FAILED", None), 1, "job it FAILED: why it ended"),
-        (FakeClient("STOPPED", None), 1, "job it STOPPED: why it ended"),
-        (
-            FakeClient("RUNNING", None, ConnectionResetError("reset")),
-            1,
-            r"lost the connection \(reset\); the job may go on\. Log: fairfront logs it .*",
-        ),
-        (FakeClient("RUNNING", None, ClientError()), 1, r"lost the connection \(ClientError\).*"),
-    ],
-)
-def test_how_following_a_job_ends(client: FakeClient, code: int, last: str):
-    out = io.StringIO()
-    assert follow_job(client, "it", None, out) == code
-    first, *_, end = out.getvalue().splitlines()
-    assert first == "one line"
-    assert re.fullmatch(last, end)
+@pytest.fixture
+def proxy(head: str) -> Iterator[Proxy]:
+    """A way to the head that can be cut."""
+    proxy = Proxy(head)
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.ray
+def test_a_log_goes_on_after_a_cut_and_a_job_knows_what_it_is(
+    proxy: Proxy, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cluster.following.RETRY_SECONDS", 0.1)
+    subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
+    own = ["git", "-C", str(tree), "-c", "user.name=T", "-c", "user.email=t@example.org"]
+    subprocess.run([*own, "commit", "--quiet", "--allow-empty", "-m", "first"], check=True)
+    options = Options(
+        variables={"FOLDER": str(tmp_path), "MY_TOKEN": "hidden"},
+        name=f"counting-{uuid.uuid4().hex[:8]}",
+        metadata={"who": "me"},
+        resources=Resources(memory=2**20),
+    )
+    out, codes = io.StringIO(), []
+    words = {"address": proxy.url, "wait": True, "out": out, "options": options}
+    follower = threading.Thread(
+        target=lambda: codes.append(submit(["report", "/count"], source_tree(tree), **words))
+    )
+    follower.start()
+    wait_until(lambda: "number 2" in out.getvalue() or not follower.is_alive())
+    proxy.cut()
+    (tmp_path / "go on").touch()
+    follower.join(HANGS)
+    assert codes == [5], out.getvalue()
+    numbers = re.findall(r"^number (\d)$", out.getvalue(), re.MULTILINE)
+    assert numbers == list("012345")
+    assert out.getvalue().startswith(f"job {options.name} submitted to {proxy.url}")
+    assert out.getvalue().endswith(f"job {options.name} FAILED with exit code 5\n")
+    assert "hidden" not in out.getvalue()
+
+    environment = ast.literal_eval((tmp_path / "env").read_text())
+    assert environment["MY_TOKEN"] == "hidden"
+    monkeypatch.setenv(VARIABLE, environment[VARIABLE])
+    about = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+    monkeypatch.setenv(about, environment[about])
+    (tmp_path / "run").mkdir()
+    keep_submission(tmp_path / "run")
+    assert "hidden" not in (tmp_path / "run" / "submitted.json").read_text()
+    kept = last_submission(str(tmp_path / "run"))
+    assert (kept.job, kept.command) == (options.name, ["report", "/count"])
+    assert (kept.variables, kept.secrets) == ({"FOLDER": str(tmp_path)}, ["MY_TOKEN"])
+    assert (kept.metadata, kept.resources) == ({"who": "me"}, options.resources)
+    assert "b/orchestrator/__main__.py" in (tmp_path / "diff").read_text()
+    with pytest.raises(InputError, match=rf"^--name {options.name}: a job of this cluster has it"):
+        submit(["report", "/count"], source_tree(tree), **words)
 
 
 def submitted(head: str, *arguments: str) -> tuple[int, str]:

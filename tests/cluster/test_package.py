@@ -83,6 +83,14 @@ def test_gitignore_files_are_heeded_at_every_level(tree: Path):
     assert not {"data/x", "a.ckpt", "docs/big"} & {*sent}
 
 
+def test_rayignore_files_are_heeded_like_rays_own_packages_do(tree: Path):
+    (tree / ".gitignore").write_text("*.ckpt\n")
+    (tree / ".rayignore").write_text("/notes/\n!a.ckpt\n")
+    write(tree, "notes/x", "a.ckpt", "docs/notes/y", "docs/z")
+    (tree / "docs" / ".rayignore").write_text("z\n")
+    assert [name for name in source_files(tree) if name[0] in "and"] == ["docs/notes/y"]
+
+
 def test_links_to_folders_are_not_followed(tree: Path, tmp_path: Path):
     write(tmp_path, "elsewhere/x")
     (tree / "data").symlink_to(tmp_path / "elsewhere")
@@ -110,7 +118,12 @@ def test_a_package_has_the_contents_and_depends_on_nothing_else(tree: Path, tmp_
     first = pack(tree, files, tmp_path / "1.zip").read_bytes()
     for name in files:
         (tree / name).touch()
+        (tree / name).chmod(0o600)  # another umask
     assert pack(tree, files, tmp_path / "2.zip").read_bytes() == first
     with zipfile.ZipFile(tmp_path / "1.zip") as written:
         assert written.namelist() == files
         assert written.read("orchestrator/cli/main.py") == b"orchestrator/cli/main.py"
+    more = pack(tree, files, tmp_path / "3.zip", {"beside": b"it"})
+    with zipfile.ZipFile(more) as written:
+        assert written.namelist() == [*files, "beside"]
+        assert written.read("beside") == b"it"

@@ -7,11 +7,24 @@ import pytest
 
 from cluster.package import SourceTree
 from orchestrator.base.errors import InputError
-from orchestrator.cli.job_command import check_job, split_secrets
+from orchestrator.cli.job_command import JobCommand, check_job, split_secrets
+
+SPACE = "def suggest(trial):\n    return {{'loss.{}': trial.suggest_float('gamma', 0, 3)}}\n"
 
 
-def check(command: str, root: Path) -> None:
-    check_job(shlex.split(command), SourceTree(root, ["sweep.yaml", "spaces/mine.py"]))
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "mine.py").write_text(SPACE.format("gamma"))
+    (tmp_path / "spaces" / "wrong.py").write_text(SPACE.format("gama"))
+    (tmp_path / "sweep.yaml").write_text("data: {folds: 5}\n")
+    (tmp_path / "wrong.yaml").write_text("loss: {gama: 2}\n")
+    return tmp_path
+
+
+def check(command: str, root: Path, *, sent: bool = True) -> JobCommand:
+    files = ["sweep.yaml", "wrong.yaml", "spaces/mine.py", "spaces/wrong.py"]
+    return check_job(shlex.split(command), SourceTree(root, files), sent=sent)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +41,8 @@ def check(command: str, root: Path) -> None:
         "predict --run /run --images /faces --out /predictions.csv",
     ],
 )
-def test_commands_that_mean_the_same_on_a_cluster(command: str, tmp_path: Path):
-    check(command, tmp_path)
+def test_commands_that_mean_the_same_on_a_cluster(command: str, root: Path):
+    check(command, root)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +71,84 @@ def test_commands_that_mean_the_same_on_a_cluster(command: str, tmp_path: Path):
         ),
     ],
 )
-def test_commands_that_would_fail_there(command: str, message: str, tmp_path: Path):
+def test_commands_that_would_fail_there(command: str, message: str, root: Path):
     with pytest.raises(InputError, match=message) as raised:
-        check(command, tmp_path)
+        check(command, root)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("sweep --set loss.gama=3", "--set: unknown key loss.gama; did you mean loss.gamma?"),
+        ("sweep --epochs 0", "--set: train.epochs=0: input should be greater than or equal to 1"),
+        ("train --recipe refrence", "--recipe refrence: no such recipe"),
+        ("train --set data.fold=5 data.folds=5", "--set: data: there is no such fold"),
+        ("train --config wrong.yaml", r"wrong.yaml: unknown key loss.gama"),
+        ("sweep --space spaces/wrong.py", "unknown key loss.gama"),
+        ("sweep --space nothing", "nothing: no such search space"),
+        ("sweep --resume --trials 0", "--set: sweep.trials=0: input should be"),
+        ("train --config /elsewhere/x.yaml --set loss.gama=3", "--set: unknown key loss.gama"),
+        ("train --config /elsewhere/x.yaml --set train.lr=fast", "--set: train.lr='fast'"),
+    ],
+)
+def test_wrong_settings_are_found_here(command: str, message: str, root: Path):
+    with pytest.raises(InputError, match=message) as raised:
+        check(f"{command} --data /d --out /r", root)
+    assert "\n" not in str(raised.value)
+    assert "{" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("prepare synthetic:9 --out /d --split 1,1,1", "--split 1.0,1.0,1.0: give three shares"),
+        ("prepare synthetic:9 --out /d --image-size 0", "--image-size 0: it must be from 1"),
+    ],
+)
+def test_wrong_options_of_prepare_are_found_here(command: str, message: str, root: Path):
+    with pytest.raises(InputError, match=message):
+        check(command, root)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --config /elsewhere/x.yaml --set data.fold=3",  # if the file has the folds
+        "sweep --resume --set sweep.confirm_folds=5",
+        "sweep --space /elsewhere/space.py",
+    ],
+)
+def test_what_only_the_cluster_knows_is_not_judged(command: str, root: Path):
+    checked = check(f"{command} --data /d --out /r", root)
+    assert (checked.config is None) == ("space.py" not in command)
+
+
+def test_a_commands_settings_and_places_are_told(root: Path):
+    checked = check(
+        "sweep --data /d --out /r --config sweep.yaml --set data.fold=3 --warm-start /w "
+        "--space spaces/mine.py",
+        root,
+    )
+    assert checked.config is not None
+    assert (checked.config.data.folds, checked.config.data.fold) == (5, 3)
+    assert checked.config.sweep.space == "spaces/mine.py"
+    assert checked.places == [
+        ("--data", "/d", False),
+        ("--out", "/r", True),
+        ("--warm-start", "/w", False),
+    ]
+    assert check("sweep --out /r --resume", root).places == [("--out", "/r", False)]
+    assert check("prepare synthetic:9 --out /d", root) == ([("--out", "/d", True)], None)
+
+
+def test_a_container_sees_no_folder_and_has_no_files_of_ours(root: Path):
+    words = "train --data /in/the/image"
+    with pytest.raises(InputError, match=r"^--out /r: would be lost with the container"):
+        check(f"{words} --out /r", root, sent=False)
+    with pytest.raises(InputError, match=r"^--config sweep.yaml: not among .*; give it an abs"):
+        check(f"{words} --out s3://b/r --config sweep.yaml", root, sent=False)
+    assert check(f"{words} --out s3://b/r", root, sent=False).places == []
 
 
 URL = "postgresql+psycopg://me:secret@db/studies"
