@@ -17,6 +17,8 @@ PATIENCE_SECONDS = 300.0
 SILENCE_SECONDS = 300.0
 """After so long without a word a connection is made anew: the old one may have been forgotten by
 what lies between."""
+PENDING_SECONDS = 20.0
+"""After so long without a first word it is said what a job waits for."""
 RETRY_SECONDS = 2.0
 END_SECONDS = 0.2
 """How often the end is looked for: it follows the last line of the log by a moment."""
@@ -68,6 +70,7 @@ class _Log:
     def __init__(self, client: "JobSubmissionClient", job: str, out: TextIO) -> None:
         self._client, self._job, self._out = client, job, out
         self._printed = 0
+        self._explained = False
         self._heard = time.monotonic()
 
     def follow(self) -> Any:
@@ -86,6 +89,10 @@ class _Log:
                 if details.status.is_terminal():
                     self._print_rest()
                     return details
+                if details.status == "PENDING" and not self._explained:
+                    print(f"job {self._job} has not begun: {details.message}", file=self._out)
+                    self._out.flush()
+                    self._explained = True
                 if dropped:  # or the connection is one that something between does not let through
                     self._print_from(0, self._client.get_job_logs(self._job))
             except (OSError, RuntimeError) as error:
@@ -121,7 +128,8 @@ class _Log:
         """Print what a new connection gives after what is printed; it begins at the beginning."""
         lines: AsyncIterator[str] = self._client.tail_job_logs(self._job)
         place = 0
-        async with asyncio.timeout(SILENCE_SECONDS) as silence:
+        is_begun = self._printed or self._explained
+        async with asyncio.timeout(SILENCE_SECONDS if is_begun else PENDING_SECONDS) as silence:
             async for text in lines:
                 silence.reschedule(asyncio.get_running_loop().time() + SILENCE_SECONDS)
                 place = self._print_from(place, text)

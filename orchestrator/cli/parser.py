@@ -1,6 +1,7 @@
 """The commands of the main job and their options; a wrong word raises `InputError`."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,8 +29,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     words = list(sys.argv[1:] if argv is None else argv)
     words[:1] = [SPELLINGS.get(word, word) for word in words[:1]]
     parser, commands = build()
-    if words and words[0] in commands and words[0] != "submit":  # which takes another's
-        commands[words[0]].check_options(words[1:])
+    if words and words[0] in commands:
+        own = words[1:]
+        if words[0] == "submit":  # which takes another command after its own options
+            own = list(itertools.takewhile(lambda word: word not in commands, own))
+        commands[words[0]].check_options(own)
     return parser.parse_args(words)
 
 

@@ -6,6 +6,7 @@
     RUN/progress.json            what the progress display shows, for `watch`
     RUN/sessions/                of a joint sweep: who is alive, and the progress of each
     RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
+    RUN/submitted.json           what a job was submitted as, see `cluster.submission`
     RUN/space.py warm_start.json what a sweep varies, if not a space of ours; what it began with
     RUN/logs/                    Ray's own output
     RUN/.<what>.lock             what one process, or those of a joint sweep, may do at a time

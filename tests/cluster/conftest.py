@@ -28,6 +28,36 @@ RAY_VARIABLES = (
 )
 
 
+# What the job's tree holds instead of fairfront: it reports what reached it, and obeys --out.
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+print("arguments", sys.argv[1:])
+print("folder", sorted(path.name for path in Path.cwd().iterdir()))
+print("python", sys.executable)
+def keep(*_):
+    time.sleep(4)  # longer than Ray's own patience with a job that it stops
+    sys.exit("kept what was finished")
+if "/count" in sys.argv:
+    folder = Path(os.environ["FOLDER"])
+    for number in range(6):
+        while number > 2 and not (folder / "go on").exists():
+            time.sleep(0.05)
+        print("number", number, flush=True)
+    (folder / "env").write_text(str(dict(os.environ)))
+    (folder / "diff").write_bytes(Path("fairfront-uncommitted.diff").read_bytes())
+    sys.exit(5)
+if "/sleep" in sys.argv:
+    signal.signal(signal.SIGTERM, keep)
+    print("sleeping", flush=True)
+    time.sleep(600)
+import ray
+ray.init(runtime_env={"env_vars": {"MALLOC_TOP_PAD_": "1"}})
+print("nodes", len(ray.nodes()), "cpus", ray.cluster_resources()["CPU"])
+sys.exit(3)
+"""
+
+
 def free_ports(count: int) -> list[int]:
     with ExitStack() as sockets:
         held = [sockets.enter_context(socket.socket()) for _ in range(count)]
@@ -121,3 +151,16 @@ def head(
     """The URL of the head; its token is in the environment."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     return running_head
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small source tree, which is also the current folder."""
+    root = tmp_path / "tree"
+    (root / "orchestrator").mkdir(parents=True)
+    (root / "pyproject.toml").touch()
+    (root / "orchestrator" / "__init__.py").touch()
+    (root / "orchestrator" / "__main__.py").write_text(PROGRAM)
+    (root / "sweep.yaml").touch()
+    monkeypatch.chdir(root)
+    return root

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -98,7 +99,6 @@ RESET = ConnectionResetError("reset")
         ([(10, None), (len(LOG), None)], ["RUNNING"]),  # something between ended it properly
         ([(10, None)], []),  # and the job has ended since
         ([(10, RESET)], []),
-        ([(10, RESET), (0, RESET)], ["PENDING"]),
     ],
 )
 def test_a_log_that_drops_goes_on_where_it_was(
@@ -146,18 +146,29 @@ def test_the_end_of_a_log_that_is_lost_is_said():
     )
 
 
+class Silent(FakeClient):
+    """Whose connections do not end, but for the last."""
+
+    async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
+        async for text in super().tail_job_logs(_job):
+            yield text
+        if self.written < len(LOG):
+            await asyncio.Event().wait()
+
+
+def test_it_is_said_once_what_a_job_waits_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(following, "PENDING_SECONDS", 0.05)
+    monkeypatch.setattr(following, "SILENCE_SECONDS", 0.05)
+    out = io.StringIO()
+    tails = [(0, None), (0, None), (len(LOG), None)]
+    assert follow_job(Silent("SUCCEEDED", 0, tails, ["PENDING"] * 2), "it", None, out) == 0
+    assert out.getvalue() == (
+        f"job it has not begun: why it ended\n{LOG}job it SUCCEEDED with exit code 0\n"
+    )
+
+
 def test_a_connection_that_has_fallen_silent_is_made_anew(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(following, "SILENCE_SECONDS", 0.05)
-
-    class Silent(FakeClient):
-        async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
-            from asyncio import Event
-
-            async for text in super().tail_job_logs(_job):
-                yield text
-            if self.written < len(LOG):
-                await Event().wait()
-
     out = io.StringIO()
     client = Silent("SUCCEEDED", 0, [(10, None), (len(LOG), None)], ["RUNNING"])
     assert follow_job(client, "it", None, out) == 0

@@ -70,6 +70,11 @@ def test_with_an_image_nothing_is_sent(
     assert sent[0][1].files == []
 
 
+def test_a_command_needs_no_dashes_before_it(sent: list[Any]):
+    assert main(["submit", "--name", "it", "train", "--data", "/d", "--out", "/r"]) == 0
+    assert sent[0][0] == ["train", "--data", "/d", "--out", "/r"]
+
+
 @pytest.mark.usefixtures("sent")
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -80,6 +85,7 @@ def test_with_an_image_nothing_is_sent(
         ("--num-gpus nan", "--num-gpus nan: give a number from 0"),
         ("--num-gpus one", "argument --num-gpus: invalid float value: 'one'"),
         ("--metadata who", "--metadata who: give KEY=VALUE"),
+        ("--nmae it", "unrecognized arguments: --nmae; did you mean --name? (see fairfront submit"),
         ("--env conda", "--env conda: give pip, uv, none or image:NAME"),
         ("--again /no/run", "--again /no/run: no submitted.json there"),
     ],
