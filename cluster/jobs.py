@@ -18,7 +18,7 @@ from cluster.following import follow_job, how_to_go_on
 from cluster.lock import Lock, lock
 from cluster.package import SourceTree, pack
 from cluster.submission import DIFF, VARIABLE, Resources, Submission, now
-from orchestrator.base.versions import versions
+from orchestrator.base.versions import git_commit, versions
 
 STOP_SECONDS = 60
 """How long a stopped job may take to write what it has finished; Ray's own default is 3."""
@@ -90,7 +90,13 @@ def submit(
     check_places(client, options.places)
     for note in locked.notes:
         print(note, file=out)
-    code = options.code or (code_state(tree) if environment.takes_tree else CodeState(None, None))
+    code, commit = options.code, None
+    if code:
+        commit = f"{code.commit}{'-dirty' * (code.diff != '')}"
+    elif environment.takes_tree:
+        code, commit = code_state(tree), git_commit(tree.root)
+    else:
+        code = CodeState(None, None)
     runtime_env = environment.fields(locked.lines)
     submission = _submission(arguments, options, code, runtime_env)
     with TemporaryDirectory(prefix="fairfront-") as folder, one_line_errors(client):
@@ -98,7 +104,7 @@ def submit(
             more = _beside(code, locked if environment.kind == "uv" else Lock([], []))
             package = pack(tree.root, tree.files, Path(folder) / "source.zip", more)
             runtime_env["working_dir"] = str(package)
-        runtime_env["env_vars"] = _variables(options, code, submission)
+        runtime_env["env_vars"] = _variables(options, commit, submission)
         job = client.submit_job(
             entrypoint=command,
             runtime_env=runtime_env,
@@ -145,10 +151,10 @@ def _beside(code: CodeState, locked: Lock) -> dict[str, bytes]:
     return more
 
 
-def _variables(options: Options, code: CodeState, submission: Submission) -> dict[str, str]:
+def _variables(options: Options, commit: str | None, submission: Submission) -> dict[str, str]:
     own = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), VARIABLE: submission.told()}
-    if code.commit:  # the copy has no .git to ask
-        own["FAIRFRONT_GIT_COMMIT"] = code.commit + "-dirty" * (code.diff != "")
+    if commit:  # the copy has no .git to ask
+        own["FAIRFRONT_GIT_COMMIT"] = commit
     return {**own, **options.variables}
 
 

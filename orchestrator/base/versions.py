@@ -21,12 +21,11 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def git_commit() -> str | None:
-    """The commit of this checkout, as git describes it; None where that is not known."""
+def git_commit(folder: Path = Path(__file__).parent) -> str | None:
+    """The commit of a checkout, this one's, as git describes it; None where that is not known."""
     if commit := os.environ.get("FAIRFRONT_GIT_COMMIT"):  # a submitted job has no .git
         return commit
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

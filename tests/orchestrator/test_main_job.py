@@ -11,6 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from preparing import synthetic
 
+from orchestrator.base.files import read_json
 from orchestrator.cli import main
 from orchestrator.config.layers import resolve
 from orchestrator.data.store.store import Store
@@ -116,12 +117,15 @@ def test_the_same_seed_gives_the_same_trials_again(run, folder, data):
             ).read_bytes()
 
 
-def test_resume_extends_a_sweep_and_leaves_what_was_done(run, folder, capfd):
+def test_resume_extends_a_sweep_and_leaves_what_was_done(run, folder, capfd, monkeypatch):
+    assert not (run.path / "submitted.json").exists()  # it was no job; the next is
+    monkeypatch.setenv("FAIRFRONT_SUBMITTED", '{"command": ["sweep"]}')
     copy = folder / "extended"
     shutil.copytree(run.path, copy)
     study_of(copy).ask()  # as a kill leaves it: a trial begun, and never told
     assert main(["sweep", "--out", str(copy), "--resume", "--trials", "6"]) == 0
     extended = Run.open(str(copy))
+    assert read_json(copy / "submitted.json")["command"] == ["sweep"]
     assert [trial.id for trial in extended.complete()] == [f"t{n:03}" for n in range(6)]
     assert [trial.state.name for trial in study_of(copy).get_trials()] == ["COMPLETE"] * 6
     for trial in run.complete():
@@ -232,13 +236,15 @@ def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, dat
     assert len(runs[0].predictions) == len(runs[1].predictions)
 
 
-def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd):
+def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd, monkeypatch):
+    monkeypatch.setenv("FAIRFRONT_SUBMITTED", '{"command": ["train"]}')
     models = []
     for residence, said in (("resident", "data: resident"), ("stream", "data: streamed from disk")):
         out = folder / residence
         words = ["train", "--data", data, "--out", out, *QUICK, f"data.residence={residence}"]
         words += ["data.folds=3", "data.fold=1", "balance.policy=undersample"]
         assert main([str(word) for word in words]) == 0
+        assert read_json(out / "submitted.json")["command"] == ["train"]
         printed = capfd.readouterr().out
         assert said in printed
         assert "balance undersample over gender: " in printed

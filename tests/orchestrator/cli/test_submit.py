@@ -1,14 +1,17 @@
 """From the options of `submit` to what is submitted; no cluster is asked."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster import jobs
+from cluster.code_state import code_state
 from cluster.environments import Environment
-from cluster.package import SourceTree
-from cluster.submission import Resources, Submission, keep_submission
+from cluster.package import SourceTree, source_tree
+from cluster.submission import Resources, Submission, keep_submission, last_submission
+from orchestrator.base.files import write_json
 from orchestrator.cli import main
 
 
@@ -23,12 +26,23 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def sent(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:  # noqa: ARG001
+def contents() -> dict[str, str]:
+    """The files that are sent."""
+    return {}
+
+
+@pytest.fixture
+def sent(
+    tree: Path,  # noqa: ARG001
+    contents: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[Any]:
     """What is submitted: the command, the tree and the options of each job."""
     found: list[Any] = []
 
     def submit(command: list[str], tree: SourceTree, *, options: jobs.Options, **_: Any) -> int:
         found.append((command, tree, options))
+        contents.update({name: (tree.root / name).read_text() for name in tree.files})
         return 0
 
     monkeypatch.setattr(jobs, "submit", submit)
@@ -132,6 +146,29 @@ def test_a_run_is_submitted_again_with_what_is_given_now(
     assert options.config["sweep"]["trials"] == 12
     said = "The code of that submission was not kept (no git repository); this tree is sent.\n"
     assert capsys.readouterr().out == said
+
+
+def test_a_run_is_submitted_again_with_the_code_of_then(
+    sent: list[Any],
+    contents: dict[str, str],
+    tree: Path,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    git = ["git", "-C", str(tree), "-c", "user.name=T", "-c", "user.email=t@example.org"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    (tree / "orchestrator" / "new.py").write_text("then = 1\n")
+    code = code_state(source_tree(tree))
+    kept = last_submission(str(run)).model_copy(update=code._asdict())
+    write_json(run / "submitted.json", kept.model_dump())
+    (tree / "orchestrator" / "new.py").write_text("now = 1\n")
+    monkeypatch.chdir(tree / "orchestrator")
+    assert main(["submit", "--again", str(run), "--", "--resume"]) == 0
+    ((_, sent_tree, options),) = sent
+    assert options.code == code
+    assert sent_tree.root != tree
+    assert contents == {"orchestrator/new.py": "then = 1\n", "pyproject.toml": ""}
 
 
 def test_a_run_is_not_made_twice_but_gone_on_with(
