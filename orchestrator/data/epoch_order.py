@@ -1,5 +1,7 @@
 """The order of an epoch: a permutation that can be read from disk as well as from memory."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,11 +38,26 @@ def epoch_order(
     return shuffled[np.argsort(window_of_block[block[shuffled]], kind="stable")]
 
 
-def worker_share(rows: int, batch: int, rank: int, world: int) -> NDArray[np.bool_]:
-    """Tell which of an epoch's rows, in order, worker `rank` of `world` trains; shape (rows,).
+class Deal(NamedTuple):
+    """Who of several workers trains which of an epoch's m rows, in order."""
+
+    epoch: int
+    worker: NDArray[np.int32]
+    """Of each row, counted from 0, shape (m,)."""
+    rank: int
+    """The worker that asks."""
+
+    @property
+    def mine(self) -> NDArray[np.bool_]:
+        """Which rows are this worker's, shape (m,)."""
+        mine: NDArray[np.bool_] = self.worker == self.rank
+        return mine
+
+
+def deal(epoch: int, rows: int, batch: int, rank: int, world: int) -> Deal:
+    """Deal an epoch's rows, in order, to `world` workers, of whom `rank` asks.
 
     Of each global batch of `batch` rows the workers take turns, so that their shares differ by one
     row at most, and all of a worker's but the last are of one size.
     """
-    mine: NDArray[np.bool_] = np.arange(rows) % batch % world == rank
-    return mine
+    return Deal(epoch, (np.arange(rows) % batch % world).astype(np.int32), rank)

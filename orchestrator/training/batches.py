@@ -12,7 +12,7 @@ from torch import Tensor
 from models.batch import Batch
 from orchestrator.config.settings import AugmentConfig, Config
 from orchestrator.data.balance import draw_rows, expected_counts, sample_weights
-from orchestrator.data.epoch_order import epoch_order, worker_share
+from orchestrator.data.epoch_order import deal, epoch_order
 from orchestrator.data.splits import count_strata
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.training.augment import augment
@@ -87,8 +87,9 @@ class Batches:
         """
         size, share = self._config.train.batch_size, self._share
         order, numbers = self.draw(epoch)
-        mine = worker_share(len(order), size, self._rank, self._world)
-        images = self.images.batches(order[mine], max(1, share))
+        dealt = deal(epoch, len(order), size, self._rank, self._world)
+        mine = dealt.mine
+        images = self.images.batches(order, max(1, share), dealt if self._world > 1 else None)
         rows = torch.from_numpy(order[mine]).to(self._device)
         numbers_here = torch.from_numpy(numbers[mine]).to(self._device)
         labels, genders, weights = self._labels[rows], self._genders[rows], self._weights[rows]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orchestrator.data.epoch_order import Deal
 from orchestrator.data.store.arrays import ImagesOnDisk
 
 
@@ -20,11 +21,13 @@ class Images(Protocol):
     row_bytes: int
     """Of one image."""
 
-    def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        """Give the rows `order`, shape (m,), `size` at a time.
+    def batches(
+        self, order: NDArray[np.int64], size: int, deal: Deal | None = None
+    ) -> Iterator[Tensor]:
+        """Give the rows `order`, shape (m,), `size` at a time; of a deal, this worker's alone.
 
         Each batch is uint8 of shape (size, H, W, 3), or float16 features of shape (size, V, D), on
-        `device`; the last may be smaller.
+        `device`; the last may be smaller. All workers of a deal ask with the same order.
         """
 
 
@@ -65,8 +68,11 @@ class _Resident:
         self._images, self.device = images, device
         self.row_bytes = math.prod(images.shape[1:]) * images.element_size()
 
-    def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        rows = torch.from_numpy(order).to(self._images.device)
+    def batches(
+        self, order: NDArray[np.int64], size: int, deal: Deal | None = None
+    ) -> Iterator[Tensor]:
+        rows = torch.from_numpy(order if deal is None else order[deal.mine])
+        rows = rows.to(self._images.device)
         drawn = (
             self._images.index_select(0, batch)
             for batch in (torch.split(rows, size) if len(rows) else ())
@@ -80,8 +86,10 @@ class _Streamed:
         self._images, self.device = images, device
         self.row_bytes = math.prod(images.shape[1:])
 
-    def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Tensor]:
-        windows = self._images.windows(order)
+    def batches(
+        self, order: NDArray[np.int64], size: int, deal: Deal | None = None
+    ) -> Iterator[Tensor]:
+        windows = self._images.windows(order, deal)
         yield from _sent((as_tensor(batch) for batch in rebatch(windows, size)), self.device)
 
 

@@ -54,20 +54,30 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return the logits of the first `rows` images, shape (rows,), on every worker."""
     model.eval()
-    rank, world = rank_and_world()
     device, size = images.device, EVALUATION_BATCH
     if device.type == "cuda":
         size = max(size, CUDA_EVALUATION_BYTES // images.row_bytes)
     parts = []
-    for batch in images.batches(np.arange(rank, rows, world), size):
+    for batch in images.batches(np.arange(rows)[own_part(rows)], size):
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             parts.append(model(to_input(batch)).float())
-    local = torch.cat(parts) if parts else torch.zeros(0, device=device)
-    logits = local.new_zeros(rows)
-    logits[rank::world] = local
-    if world > 1:
-        dist.all_reduce(logits)
-    return logits.cpu().numpy()
+    return gathered(torch.cat(parts) if parts else torch.zeros(0, device=device), rows)
+
+
+def own_part(rows: int) -> slice:
+    """Return which of some rows this worker evaluates: neighbours, since those lie together."""
+    rank, world = rank_and_world()
+    return slice(rows * rank // world, rows * (rank + 1) // world)
+
+
+def gathered(part: Tensor, rows: int) -> NDArray[np.float32]:
+    """Return what all workers have found of some rows, shape (rows, …), each of its own part."""
+    if rank_and_world()[1] > 1:
+        whole = part.new_zeros((rows, *part.shape[1:]))
+        whole[own_part(rows)] = part
+        dist.all_reduce(whole)
+        part = whole
+    return part.cpu().numpy()
 
 
 def rank_and_world() -> tuple[int, int]:

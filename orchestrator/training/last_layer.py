@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from orchestrator.config.settings import LastLayerConfig
 from orchestrator.data.splits import stratum_of
 from orchestrator.training.images import Images
-from orchestrator.training.inference import to_input
+from orchestrator.training.inference import gathered, own_part, to_input
 
 BATCH = 256
 
@@ -41,17 +41,17 @@ def held_out(
 def features_of(
     model: nn.Module, last: nn.Linear, images: Images, rows: NDArray[np.int64], autocast: bool
 ) -> Tensor:
-    """Return what the last layer sees of some rows, float32 (n, d) on the CPU."""
-    seen: list[Tensor] = []
-    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+    """Return what the last layer sees of some rows, float32 (n, d) on the CPU, on every worker."""
+    seen = [torch.zeros((0, last.in_features), device=images.device)]
+    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
     model.eval()
     try:
-        for batch in images.batches(rows, BATCH):
+        for batch in images.batches(rows[own_part(len(rows))], BATCH):
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
                 model(to_input(batch))
     finally:
         hook.remove()
-    return torch.cat(seen)
+    return torch.from_numpy(gathered(torch.cat(seen), len(rows)))
 
 
 def fit_last_layer(

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from orchestrator.data.epoch_order import Deal
+
 BLOCK_BYTES = 2**20
 """Of pixels, in a row group: long enough to read at full speed, short enough to shuffle by."""
 
@@ -20,8 +22,10 @@ class ImagesOnDisk(Protocol):
     def shape(self) -> tuple[int, int, int, int]:
         """(n, H, W, 3), as of an array."""
 
-    def windows(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        """Read the images of rows `order`, shape (m,), a window at a time."""
+    def windows(
+        self, order: NDArray[np.int64], deal: Deal | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Read the images of rows `order`, shape (m,), or this worker's of a deal, by windows."""
 
 
 @dataclass(frozen=True, slots=True)

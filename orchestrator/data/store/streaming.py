@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.epoch_order import WINDOW_BLOCKS
+from orchestrator.data.epoch_order import WINDOW_BLOCKS, Deal
 from orchestrator.data.store.arrays import Arrays, blocks_of
 from orchestrator.data.store.store import Store, schema
 
@@ -74,15 +74,25 @@ class StreamedImages:
             images[mine] = read[which * size + within[mine]]
         return images
 
-    def windows(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    def windows(
+        self, order: NDArray[np.int64], deal: Deal | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
         """Read the images of rows `order`, shape (m,); give them a window at a time.
+
+        Parameters
+        ----------
+        order
+            The rows.
+        deal
+            Who of several workers has which of them: each asks with the same `order` and is given
+            its own.
 
         Raises
         ------
         InputError
             A shard is damaged.
         """
-        return self.reader(self, order)
+        return self.reader(self, order, deal)
 
     def window_bounds(self, order: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Cut rows `order`, shape (m,), into windows: where each starts in it, and ends."""
@@ -90,12 +100,16 @@ class StreamedImages:
         return window_bounds(blocks[self.rows][order])
 
 
-Reader = Callable[[StreamedImages, NDArray[np.int64]], Iterator[NDArray[np.uint8]]]
-"""Reads the images of rows, shape (m,), in their order, a window at a time."""
+Reader = Callable[[StreamedImages, NDArray[np.int64], Deal | None], Iterator[NDArray[np.uint8]]]
+"""Reads the images of rows, shape (m,), in their order, or a worker's of them, by windows."""
 
 
-def read_here(images: StreamedImages, order: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Read windows in this process, each when it is asked for."""
+def read_here(
+    images: StreamedImages, order: NDArray[np.int64], deal: Deal | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Read windows in this process, each when it is asked for; of a deal, this worker's alone."""
+    if deal is not None:
+        order = order[deal.mine]
     for start, stop in images.window_bounds(order):
         yield images.read(order[start:stop])
 
@@ -126,17 +140,30 @@ def stream(store: Store, split: str, reader: Reader = read_here) -> Arrays:
 
 
 def window_bounds(block: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """Cut rows into runs that touch `WINDOW_BLOCKS` blocks, or little more.
+    """Cut rows into runs of `WINDOW_BLOCKS` blocks at most, each block in one run alone.
+
+    An order that allows no such cut, which is none of an epoch's, is cut where the next block would
+    be one too many.
 
     Parameters
     ----------
     block
-        The block of each row, in the order in which rows are read, shape (m,). A shuffled order
-        comes window by window, and its blocks come up first where a window begins.
+        The block of each row, in the order in which rows are read, shape (m,).
     """
-    first = np.zeros(len(block), np.bool_)
-    first[np.unique(block, return_index=True)[1]] = True
-    window = (np.cumsum(first) - 1) // WINDOW_BLOCKS
-    starts = np.flatnonzero(np.diff(window, prepend=-1))
-    ends = [*starts[1:].tolist(), len(block)]
-    return list(zip(starts.tolist(), ends, strict=False))  # no rows, no windows
+    _, first, which = np.unique(block, return_index=True, return_inverse=True)
+    rows = np.arange(len(block))
+    last = np.zeros(len(first), np.int64)
+    last[which] = rows  # the last of those assigned
+    # After these rows nothing is to come of the blocks that there were so far.
+    ends = rows[np.maximum.accumulate(last[which]) == rows] + 1
+    begun = np.zeros(len(block), np.int64)
+    begun[first] = 1
+    begun = np.cumsum(begun)
+    bounds, start, before = [], 0, 0
+    while start < len(block):
+        most = int(np.searchsorted(begun, before + WINDOW_BLOCKS, side="right"))
+        whole = ends[: np.searchsorted(ends, most, side="right")]
+        stop = int(whole[-1]) if len(whole) and whole[-1] > start else most
+        bounds.append((start, stop))
+        start, before = stop, int(begun[stop - 1])
+    return bounds

@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.data import epoch_order as shuffle
 from orchestrator.data.epoch_order import WINDOW_BLOCKS, epoch_order
+from orchestrator.data.store import streaming
 from orchestrator.data.store.arrays import block_rows, blocks_of
 from orchestrator.data.store.streaming import window_bounds
 
@@ -26,8 +28,23 @@ def test_an_epoch_is_a_permutation_read_block_by_block(shards, size, share, seed
         bounds
     )
     touched = [set(block[order[start:stop]]) for start, stop in bounds]
-    assert all(len(blocks) <= 2 * WINDOW_BLOCKS for blocks in touched)
-    assert sum(map(len, touched)) <= 2 * len(set(block[rows]))
+    assert all(len(blocks) <= WINDOW_BLOCKS for blocks in touched)
+    assert sum(map(len, touched)) == len(set(block[rows]))  # each is read once, in one window
+
+
+@given(block=st.lists(st.integers(0, 9), max_size=60), most=st.integers(1, 4))
+def test_any_order_at_all_is_cut_into_windows(block, most):
+    block = np.array(block, np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "WINDOW_BLOCKS", most)
+        bounds = window_bounds(block)
+    assert [row for start, stop in bounds for row in range(start, stop)] == list(range(len(block)))
+    seen: set[int] = set()
+    for start, stop in bounds:
+        new = set(block[start:stop].tolist()) - seen
+        assert stop > start
+        assert len(new) <= most  # whoever reads on meets so few blocks that there were not before
+        seen |= new
 
 
 def test_a_split_of_one_window_is_permuted_uniformly():

@@ -1,5 +1,8 @@
 """Streamed images are those in memory, whoever reads them and in whatever order."""
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,7 @@ from orchestrator.data.store import arrays, streaming
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.data.store.store import Store
 from orchestrator.data.store.streaming import stream
-from orchestrator.distributed.stream_windows import read_on_ray
+from orchestrator.distributed.stream_windows import Dealer, read_on_ray, read_together
 from orchestrator.training.images import place_on_device, rebatch
 
 
@@ -96,10 +99,10 @@ def test_workers_share_an_epoch_whose_counts_are_those_stated(**case):
     held = place_on_device(images, torch.device("cpu"))
     shares = []
     for worker in range(workers):
-        mine = order[shuffle.worker_share(len(order), batch, worker, workers)]
-        assert abs(len(mine) - len(order) / workers) <= len(order) / batch + 1
-        got = [b.numpy().tobytes() for b in held.batches(mine, batch)]
+        deal = shuffle.deal(epoch, len(order), batch, worker, workers)
+        got = [b.numpy().tobytes() for b in held.batches(order, batch, deal)]
         shares.append(np.frombuffer(b"".join(got), np.int64))
+    assert all(abs(len(s) - len(order) / workers) <= len(order) / batch + 1 for s in shares)
     together = np.sort(np.concatenate(shares))
     assert np.array_equal(together, np.sort(drawn))
     stated = expected_counts(config, count_strata(gender, label))
@@ -138,3 +141,53 @@ def test_ray_data_reads_the_windows_in_order(faces):
     damage(faces)
     with pytest.raises(InputError, match="damaged"):
         list(arrays.images.windows(order))
+
+
+def noting(store, noted):
+    """Open a store that notes each block that is read, whoever reads it."""
+
+    class Noting(Store):  # in a function, or Ray's processes would look for this module
+        def read_blocks(self, file, blocks):
+            with noted.open("a") as notes:
+                notes.writelines(f"{file} {block}\n" for block in blocks)
+            return Store.read_blocks(self, file, blocks)
+
+    return Noting(store.path, store.meta)
+
+
+def trained(images, order, batch, world, epoch=0):
+    """Give what each of so many workers is given of an epoch, all of them reading at a time."""
+
+    def worker(rank):
+        deal = shuffle.deal(epoch, len(order), batch, rank, world)
+        return np.concatenate([images[:0].read(order[:0]), *images.windows(order, deal)])
+
+    with ThreadPoolExecutor(world) as pool:
+        return list(pool.map(worker, range(world)))
+
+
+def interleaved(shares, rows, batch):
+    """Put together the workers' rows: of each global batch they take turns."""
+    whole = np.empty((rows, *shares[0].shape[1:]), np.uint8)
+    for rank, share in enumerate(shares):
+        whole[shuffle.deal(0, rows, batch, rank, len(shares)).mine] = share
+    return whole
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_read_each_block_of_an_epoch_once_together(faces, tmp_path):
+    noted = tmp_path / "noted"
+    store = noting(faces, noted)
+    resident, dealer = faces.load("train"), Dealer.remote()
+    arrays = stream(store, "train", functools.partial(read_together, dealer))
+    for epoch, (world, batch) in enumerate([(1, 7), (2, 8), (3, 7), (5, 4)]):
+        rng = np.random.default_rng(epoch)
+        order = shuffle.epoch_order(rng.permutation(48)[:45], arrays.block, rng)
+        shares = trained(arrays.images, order, batch, world, epoch)
+        assert np.array_equal(interleaved(shares, 45, batch), resident.images[order])
+        read = noted.read_text().splitlines()
+        assert len(read) == len(set(read)) == len(set(arrays.block[order]))
+        noted.unlink()
+    damage(faces)
+    with pytest.raises(InputError, match="damaged"):
+        trained(arrays.images, order, 8, 2, 9)
