@@ -25,20 +25,25 @@ SETTINGS = {
     "hours": "sweep.hours",
     "confirm": "sweep.confirm",
     "concurrent": "sweep.concurrent",
+    "gpus_per_trial": "resources.gpus",
+    "cpus_per_trial": "resources.cpus",
+    "accelerator_type": "resources.accelerator_type",
 }
 """Options of `train` and `sweep` that are settings by another name."""
 
 Command = Literal["train", "sweep"]
 FIXED = ("config", "recipe", "epochs", "space", "objective", "sampler", "warm_start")
 """Options that cannot change when a run goes on."""
+_RESOURCES = ("resources.gpus", "resources.cpus", "resources.accelerator_type")
 FREE = {
-    "train": ("workers", "min_workers", "train.checkpoint_seconds", "train.max_failures"),
-    "sweep": tuple(
-        f"sweep.{name}"
-        for name in (
-            *("trials", "hours", "concurrent", "confirm"),
-            *("epoch_budget", "patience", "max_failed", "confirm_folds"),
-        )
+    "train": (
+        *("workers", "min_workers", "train.checkpoint_seconds", "train.max_failures"),
+        *_RESOURCES,
+    ),
+    "sweep": (
+        *(f"sweep.{name}" for name in ("trials", "hours", "concurrent", "confirm")),
+        *(f"sweep.{name}" for name in ("epoch_budget", "patience", "max_failed", "confirm_folds")),
+        *_RESOURCES,
     ),
 }
 """Settings that can."""
@@ -77,7 +82,7 @@ def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config
     if changed := _changed(arguments, run, command):
         free = (name for name, key in SETTINGS.items() if key in FREE[command])
         options = [
-            f"--{name}" for name in free if name != "min_workers"
+            f"--{name.replace('_', '-')}" for name in free if name != "min_workers"
         ]  # --workers MIN-MAX has it
         others = [key for key in FREE[command] if key not in SETTINGS.values()]
         raise InputError(

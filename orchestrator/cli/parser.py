@@ -152,6 +152,18 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
         help="training processes a trial (1); with a range, as many of them as there are devices",
     )
     parser.add_argument("--epochs", type=int, help="the same as --set train.epochs=E")
+    parser.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="G",
+        help="what a trial, or each of its workers, reserves: 1, a part of a GPU, or 0 for CPUs",
+    )
+    parser.add_argument(
+        "--cpus-per-trial", type=int, metavar="C", help="and how many CPUs (its part of a node's)"
+    )
+    parser.add_argument(
+        "--accelerator-type", metavar="NAME", help="on which nodes, by Ray's name, as A100 (any)"
+    )
 
 
 def _add_train(commands: Any) -> None:

@@ -49,7 +49,7 @@ def train(arguments: argparse.Namespace) -> int:
         try:
             refused = _unless_refused(run, new=not arguments.resume)
             with refused, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
-                check_workers(config, store.meta.image_size)
+                check_workers(config, store.meta.image_size, screen.say)
                 _train(run, Assignment(run.trial(config.recipe), config, {}), store, screen)
         except KeyboardInterrupt:
             print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
@@ -74,7 +74,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         with _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
             with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
-                check_workers(config, store.meta.image_size)
+                check_workers(config, store.meta.image_size, screen.say)
                 outcome = begun.go_on(screen)
         code = finish(run) if outcome.done or run.complete() else FAILED
         code = FAILED if outcome.faulted else code

@@ -142,6 +142,23 @@ class SweepConfig(Strict):
         return self
 
 
+class ResourcesConfig(Strict):
+    """What a training process reserves of a Ray cluster; each worker of a trial is one."""
+
+    gpus: float | None = Field(default=None, ge=0, le=1)
+    """1, or a part of a GPU; 0: it trains on CPUs; null: on GPUs where there are some. For a number
+    Ray's autoscaler is asked for nodes that are not there yet."""
+    cpus: int | None = Field(default=None, ge=1)
+    """null: its part of a node's."""
+    accelerator_type: str | None = Field(default=None, min_length=1)
+    """Of the nodes it may run on, by Ray's name, as ``A100`` or ``H100``; null: any."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is anything that a node must have."""
+        return self != ResourcesConfig()
+
+
 class Config(Strict):
     """Everything that decides a run's result, given the data."""
 
@@ -153,6 +170,7 @@ class Config(Strict):
     """Training processes a trial, each with its own device."""
     min_workers: int | None = Field(default=None, ge=1)
     """Go on with so few of them where nodes come and go; null: only with all of them."""
+    resources: ResourcesConfig = ResourcesConfig()
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -167,4 +185,9 @@ class Config(Strict):
     def _range_of_workers(self) -> "Config":
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError(f"min_workers is {self.min_workers}, more than workers={self.workers}")
+        if self.workers > 1 and 0 < (self.resources.gpus or 0) < 1:
+            raise ValueError(
+                f"resources.gpus is {self.resources.gpus:g}: the workers of a trial cannot share a "
+                "GPU; give 1, or workers=1"
+            )
         return self

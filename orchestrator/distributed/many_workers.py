@@ -122,15 +122,17 @@ def _failures(error: Exception) -> list[BaseException]:
 
 def _scaling(config: Config, nodes: Sequence[devices.Node]) -> ScalingConfig:
     """Put a worker on each GPU, of which `check_workers` found enough, or else divide the CPUs."""
-    gpus = sum(node.gpus for node in nodes)
+    wanted = config.resources
+    gpus = sum(node.gpus for node in devices.training_nodes(nodes, wanted))
     at_once = min(config.workers, gpus or config.workers)  # of an elastic run; none shares a GPU
     workers: Any = config.workers
     if config.min_workers is not None:
         workers = (config.min_workers, config.workers)
     return ScalingConfig(
         num_workers=workers,
-        use_gpu=bool(gpus),
-        resources_per_worker={"CPU": devices.largest_share(nodes, at_once)["CPU"]},
+        use_gpu=bool(gpus or wanted.gpus),
+        resources_per_worker={"CPU": devices.share(nodes, wanted, at_once)["CPU"]},
+        accelerator_type=wanted.accelerator_type,
     )
 
 

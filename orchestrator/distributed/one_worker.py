@@ -58,12 +58,13 @@ def train_alone(
 
 def _train_once(assignment: Assignment, shared: Shared, say: Callable[[str], None]) -> None:
     config = assignment.config
-    resources = reservation.of_one_worker(say)
+    resources = reservation.of_one_worker(say, config.resources)
     cpus = int(resources["CPU"])
     # An actor, since Ray begins a task again for ever when memory runs out.
     actor: Any = OneWorker.options(  # type: ignore[attr-defined]
         num_cpus=cpus,
         num_gpus=resources.get("GPU"),
+        accelerator_type=config.resources.accelerator_type,
         max_restarts=config.train.max_failures,
         max_task_retries=config.train.max_failures,
     ).remote()

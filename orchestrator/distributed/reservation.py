@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import ray
 
+from orchestrator.config.settings import ResourcesConfig
 from orchestrator.distributed import devices
 
 PATIENCE = 5.0
@@ -12,21 +13,26 @@ PATIENCE = 5.0
 TICK = 0.2
 
 
-def of_one_worker(say: Callable[[str], None], patience: float = PATIENCE) -> dict[str, float]:
+def of_one_worker(
+    say: Callable[[str], None], asked: ResourcesConfig = devices.ANY, patience: float = PATIENCE
+) -> dict[str, float]:
     """Return what one worker is to reserve: a GPU and its part of the CPUs, or the CPUs of a node.
 
-    Of the CPUs of a node without GPUs, it takes those that are free.
+    Of the CPUs of a node without GPUs, it takes those that are free, unless it was told how many.
 
     Parameters
     ----------
     say
         Told where that is less than a node's, and what is waited for where there is nothing.
+    asked
+        What it must have.
     patience
         Seconds to wait for the whole of it.
     """
     nodes = devices.nodes()
-    wanted = devices.largest_share(nodes, sum(node.gpus for node in nodes) or 1)
-    if "GPU" in wanted:
+    gpus = sum(node.gpus for node in devices.training_nodes(nodes, asked))
+    wanted = devices.share(nodes, asked, gpus or 1)
+    if "GPU" in wanted or asked.cpus:
         say_what_is_waited_for(wanted, 1, say, patience)
         return wanted
     free = _lacking(wanted, patience).get("CPU")
@@ -47,7 +53,7 @@ def say_what_is_waited_for(
     patience: float = PATIENCE,
 ) -> None:
     """Say what a cluster has not free of what workers are to reserve, each the same."""
-    needed = {name: amount * workers for name, amount in each.items()}
+    needed = {name: each[name] * workers for name in ("CPU", "GPU") if name in each}
     there = ray.cluster_resources()
     for name, free in _lacking(needed, patience).items():
         say(

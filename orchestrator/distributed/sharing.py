@@ -1,6 +1,5 @@
 """A run's data, read once and shared with every process of the cluster."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,11 +9,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import models
 from orchestrator.base.errors import InputError
-from orchestrator.config.settings import Config, Precision
+from orchestrator.config.settings import Config, Precision, ResourcesConfig
 from orchestrator.data.loading import Placement, Residence, load, place_pixels
 from orchestrator.data.splits import Counts, count_strata
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.data.store.store import Store
+from orchestrator.distributed import devices
+from orchestrator.distributed.devices import ANY, Node
 from orchestrator.distributed.extraction import extract
 from orchestrator.distributed.stream_windows import read_on_ray
 from orchestrator.run.screen import Screen
@@ -69,29 +70,24 @@ class SharedData(NamedTuple):
     """Of the rows that are trained on, but for those that are kept for the last layer."""
 
 
-def shared_memory() -> float:
+def shared_memory(wanted: ResourcesConfig = ANY) -> float:
     """Return the bytes for objects on the training node that has the least."""
-    return min(map(_store_of, _training_nodes(ray.nodes())))
+    return min(node.shared_memory for node in _where_trials_run(wanted))
 
 
-def _training_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the nodes, as Ray lists them, that trials run on: those with GPUs where there are any.
+def _where_trials_run(wanted: ResourcesConfig) -> list[Node]:
+    """Return the nodes that train, or all that there are while those are still to come.
 
     A cluster's head may have no CPU for tasks, and a small object store.
     """
-    alive = [node for node in nodes if node["Alive"]]
-    of = [[n for n in alive if n["Resources"].get(device)] for device in ("GPU", "CPU")]
-    return next(filter(None, of), alive)
+    there = devices.nodes()
+    return devices.training_nodes(there, wanted) or there
 
 
-def _store_of(node: Mapping[str, Any]) -> float:
-    return float(node["Resources"].get("object_store_memory", 0))
-
-
-def _on_a_training_node() -> Any:
+def _on_a_training_node(wanted: ResourcesConfig = ANY) -> Any:
     """Have a task run, and leave what it returns, where trials will read it."""
-    node = max(_training_nodes(ray.nodes()), key=_store_of)
-    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+    node = max(_where_trials_run(wanted), key=lambda node: node.shared_memory)
+    return NodeAffinitySchedulingStrategy(node.id, soft=True)
 
 
 def share_splits(store: Store, config: Config, features: Features | None = None) -> SharedData:
@@ -108,11 +104,11 @@ def share_splits(store: Store, config: Config, features: Features | None = None)
     data = config.data
     if features:  # then nobody reads the pixels, but for trials of another network
         data = data.model_copy(update={"residence": "stream"})
-    placement = place_pixels(data, store, shared_memory())
+    placement = place_pixels(data, store, shared_memory(config.resources))
     # Loaded by a process of its own, whose memory is free again once the splits are in the object
     # store, and not fetched to this one's node, which may not train.
     reading = config.model_copy(update={"data": data})
-    task: Any = _load.options(scheduling_strategy=_on_a_training_node())
+    task: Any = _load.options(scheduling_strategy=_on_a_training_node(config.resources))
     splits, counts = task.remote(store, reading, placement.residence, features)
     try:
         shared = Shared([splits], store, basis(config) if features else None)
@@ -165,7 +161,7 @@ def share_data(store: Store, config: Config, screen: Screen) -> SharedData:
     precise = config
     if models.caches_features(config.model):  # auto is another precision on another machine
         precise = in_precision(config, _precision_there(config.train.precision))
-    features, sentence = cache(store, precise, shared_memory(), compute)
+    features, sentence = cache(store, precise, shared_memory(config.resources), compute)
     shared = share_splits(store, config, features)
     for line in filter(None, (sentence, None if features else str(shared.placement))):
         screen.say(line)

@@ -1,5 +1,6 @@
 """Which trial comes next, and what becomes of it: the study, or a list, as Ray Tune sees it."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,14 @@ class Trials(Searcher):
         self.faults: dict[str, str] = {}
         """What the machine went on failing of, by the trial's id; those have not ended."""
         self._faults_in_a_row = 0
+        self.limit: Callable[[], int] = lambda: sys.maxsize
+        """How many trials may be at work at a time, by now."""
+        self._at_work: set[str] = set()
+        """Those handed out and not back, by Tune's id."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the limit out of Tune's saved state, which nobody reads."""
+        return {**self.__dict__, "limit": None}
 
     @abstractmethod
     def next(self) -> Assignment | None:
@@ -54,10 +63,13 @@ class Trials(Searcher):
     @override
     def suggest(self, trial_id: str) -> Any:
         """Give Tune the next trial as a plain dict, which `Assignment.unpack` reads."""
+        if len(self._at_work) >= self.limit():
+            return None  # Tune asks again
         assignment = self.next() if self._faults_in_a_row < MOST_FAULTS else None
         if assignment is None:
             return Searcher.FINISHED
         self.assignments[trial_id] = assignment
+        self._at_work.add(trial_id)
         return assignment.pack()
 
     def settle(self, trial_id: str) -> Assignment:
@@ -101,6 +113,7 @@ class Trials(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take note of how the trial ended; of what it failed of, `failed` is told."""
+        self._at_work.discard(trial_id)
         assignment = self.assignments[trial_id] if error else self.settle(trial_id)
         if assignment.trial.has_ended:
             self._faults_in_a_row = 0
@@ -170,7 +183,7 @@ class StudyTrials(Trials):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what shows the trials out of Tune's saved state, which nobody reads."""
-        return {**self.__dict__, "unseen": None}
+        return {**super().__getstate__(), "unseen": None}
 
     @property
     def remaining(self) -> int:
@@ -320,4 +333,4 @@ class StudyTrials(Trials):
 
 def _settings(config: Config) -> str:
     """Return what decides a trial's result, given the data, as a key."""
-    return config.model_dump_json(exclude={"recipe", "sweep"})
+    return config.model_dump_json(exclude={"recipe", "resources", "sweep"})

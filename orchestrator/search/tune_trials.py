@@ -5,7 +5,7 @@ several workers starts a `TorchTrainer` (docs/decisions.md has the measured reas
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,16 @@ def _run(
     **more: Any,
 ) -> None:
     """Have Tune run trials; `more` goes into its configuration."""
-    resources, concurrent = plan(config, devices.nodes())
+    resources = plan(config, devices.nodes())
+    trials.limit = lambda: at_a_time(config, resources, devices.nodes())  # which may join
+    # As many as that may wait for their nodes: it is what an autoscaler brings them for.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(config.sweep.trials)
     # The trial writes its own metrics and events; Tune's would repeat them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     tune.Tuner(
         tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
         tune_config=tune.TuneConfig(
             search_alg=trials,
-            max_concurrent_trials=concurrent,
             trial_dirname_creator=lambda trial: trial.trial_id,
             # A new actor costs seconds of imports. That of several workers waits for them in Ray
             # Train, never hears that it was stopped, and would fail the next trial.
@@ -129,21 +131,42 @@ def _run(
     ).fit()
 
 
-def plan(config: Config, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
-    """Choose what a trial reserves and how many run at a time.
+def plan(config: Config, nodes: Sequence[Node]) -> dict[str, float]:
+    """Choose what a trial reserves.
 
     One trial a GPU; on CPUs one a core, since two trials of one thread train 1.14 times as many
     images as one of two (benchmarks/concurrency.py), but few enough for the search to learn.
     """
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    wanted = config.sweep.concurrent
     if config.workers > 1:  # the workers reserve devices themselves; their trial must take none
-        concurrent = wanted or max(1, (gpus or cpus) // config.workers)
-        return {"memory": 1}, concurrent  # Tune wants something to be reserved
-    concurrent = wanted or gpus or MOST_CPU_TRIALS
-    if not gpus:
-        concurrent = max(1, min(concurrent, cpus))
-    return devices.largest_share(nodes, concurrent), concurrent
+        return {"memory": 1}  # Tune wants something to be reserved
+    there = devices.training_nodes(nodes, config.resources)
+    cpus, gpus = sum(node.cpus for node in there), sum(node.gpus for node in there)
+    processes = config.sweep.concurrent or gpus or _on_cpus(there)
+    return devices.share(nodes, config.resources, processes if gpus else min(processes, cpus))
+
+
+def at_a_time(config: Config, each: Mapping[str, float], nodes: Sequence[Node]) -> int:
+    """Choose how many trials, of which each reserves so much, run at a time on the nodes there are.
+
+    As many as there is room for, but on CPUs few enough for the search to learn, unless it was
+    said how many CPUs a trial takes. Those that ``sweep.concurrent`` asks for may wait for nodes.
+    """
+    wanted, most = config.resources, config.sweep.concurrent
+    there = devices.training_nodes(nodes, wanted)
+    if config.workers > 1:
+        gpus, cpus = sum(node.gpus for node in there), sum(node.cpus for node in there)
+        return most or max(1, (gpus or cpus) // config.workers)
+    if most and wanted.asked and devices.may_grow():
+        return most
+    fit = max(1, devices.room(nodes, wanted, each))
+    if most or "GPU" in each or wanted.cpus:
+        return min(most or fit, fit)
+    return min(_on_cpus(there), fit)
+
+
+def _on_cpus(nodes: Sequence[Node]) -> int:
+    """Return how many trials are few enough to learn from; one a node, since none has two."""
+    return max(MOST_CPU_TRIALS, len(nodes))
 
 
 class _Follower(tune.Callback):

@@ -19,7 +19,8 @@ from search_spaces import Space
 WARM_RUNS = "warm_start.json"
 """In a run: which others' trials its study began with."""
 MAY_DIFFER: Any = {
-    **dict.fromkeys(("recipe", "seed", "fair_lambda", "workers", "min_workers", "sweep"), True),
+    **dict.fromkeys(("recipe", "seed", "fair_lambda"), True),
+    **dict.fromkeys(("workers", "min_workers", "resources", "sweep"), True),
     "data": {"residence"},
     "train": {"checkpoint_seconds", "max_failures", "compile", "precision"},
 }

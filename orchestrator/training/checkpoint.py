@@ -14,7 +14,7 @@ from orchestrator.training.inference import rank_and_world
 
 FILE = "checkpoint.pt"
 MAY_CHANGE: dict[str, Any] = {
-    **dict.fromkeys(("workers", "min_workers", "sweep"), True),
+    **dict.fromkeys(("workers", "min_workers", "resources", "sweep"), True),
     "data": {"residence"},
     "train": {"checkpoint_seconds", "max_failures"},
 }

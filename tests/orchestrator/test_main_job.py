@@ -13,11 +13,8 @@ from preparing import synthetic
 
 from orchestrator.base.files import read_json
 from orchestrator.cli import main
-from orchestrator.config.layers import resolve
 from orchestrator.data.store.store import Store
-from orchestrator.distributed.devices import Node
 from orchestrator.run.directory import Run
-from orchestrator.search.tune_trials import plan
 
 pytestmark = [
     pytest.mark.usefixtures("ray_cluster"),
@@ -265,14 +262,3 @@ def test_a_sweep_of_two_workers_a_trial(folder, data, capfd):
     assert sweep(data, folder / "wider", "--trials", "1", "--workers", "64") == 2
     assert "--workers 64: the cluster has 2 devices" in capfd.readouterr().err
     assert not (folder / "wider").exists()
-
-
-def test_trials_share_the_machine():
-    alone = resolve(settings=["sweep.concurrent=1"])
-    assert plan(alone, [Node(8, 0)]) == ({"CPU": 8}, 1)
-    assert plan(resolve(), [Node(2, 0)]) == ({"CPU": 1}, 2)
-    assert plan(resolve(), [Node(32, 0)]) == ({"CPU": 8}, 4)
-    assert plan(resolve(), [Node(32, 4)]) == ({"CPU": 8, "GPU": 1.0}, 4)
-    shared = resolve(settings=["sweep.concurrent=8"])
-    assert plan(shared, [Node(32, 4)]) == ({"CPU": 4, "GPU": 0.5}, 8)
-    assert plan(resolve(settings=["workers=2"]), [Node(4, 0)]) == ({"memory": 1}, 2)
