@@ -25,6 +25,7 @@ SETTINGS = {
     "hours": "sweep.hours",
     "confirm": "sweep.confirm",
     "concurrent": "sweep.concurrent",
+    "price_per_hour": "sweep.price_per_hour",
     "gpus_per_trial": "resources.gpus",
     "cpus_per_trial": "resources.cpus",
     "accelerator_type": "resources.accelerator_type",
@@ -42,6 +43,7 @@ FREE = {
     ),
     "sweep": (
         *(f"sweep.{name}" for name in ("trials", "hours", "concurrent", "confirm")),
+        "sweep.price_per_hour",
         *(f"sweep.{name}" for name in ("epoch_budget", "patience", "max_failed", "confirm_folds")),
         *_RESOURCES,
     ),

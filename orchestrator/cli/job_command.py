@@ -18,7 +18,11 @@ from orchestrator.search.space_settings import check_space
 from search_spaces import get
 
 COMMANDS = ("prepare", "train", "sweep", "report", "predict")
-STUDY_STORAGE = "FAIRFRONT_STUDY_STORAGE"
+SECRETS = {
+    "--study-storage": "FAIRFRONT_STUDY_STORAGE",
+    "--webhook": "FAIRFRONT_WEBHOOK",
+}
+"""Options of a sweep that may hold a secret, and the variables that say the same."""
 
 
 class JobCommand(NamedTuple):
@@ -113,7 +117,7 @@ def known_settings(arguments: argparse.Namespace, root: Path) -> Config | None:
 
 
 def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take a study's database out of a job's command line, which all who list jobs are shown.
+    """Take what may hold secrets out of a job's command line, which all who list jobs are shown.
 
     Returns
     -------
@@ -123,14 +127,18 @@ def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """
     if arguments[0] != "sweep":
         return list(arguments), {}
-    url = parse(arguments).study_storage or os.environ.get(STUDY_STORAGE)
+    given = vars(parse(arguments))
     left, words = [], iter(arguments)
     for word in words:
-        if word == "--study-storage":
+        if word in SECRETS:
             next(words)
-        elif not word.startswith("--study-storage="):
+        elif word.partition("=")[0] not in SECRETS:
             left.append(word)
-    return left, {STUDY_STORAGE: url} if url else {}
+    said = {
+        variable: given[option.removeprefix("--").replace("-", "_")] or os.environ.get(variable)
+        for option, variable in SECRETS.items()
+    }
+    return left, {variable: value for variable, value in said.items() if value}
 
 
 def _places(command: str, parsed: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:

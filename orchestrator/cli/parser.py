@@ -192,6 +192,12 @@ def _add_sweep(commands: Any) -> None:
         help="who suggests settings (tpe)",
     )
     parser.add_argument("--hours", type=float, metavar="H", help="end after so long, in all")
+    parser.add_argument(
+        "--price-per-hour",
+        type=float,
+        metavar="P",
+        help="what the machines cost together, to be told what the sweep will cost, and did",
+    )
     parser.add_argument("--concurrent", type=int, help="trials at a time (by the devices)")
     parser.add_argument(
         "--confirm",
@@ -210,6 +216,11 @@ def _add_sweep(commands: Any) -> None:
         metavar="URL",
         help="keep the study in a database; with --resume, from several machines at a time "
         "(FAIRFRONT_STUDY_STORAGE)",
+    )
+    parser.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="tell an https URL, by a POST of JSON, when the sweep has ended (FAIRFRONT_WEBHOOK)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with RUN; a larger --trials extends it"

@@ -17,9 +17,12 @@ from orchestrator.base.files import remove_tree
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
 from orchestrator.base.locks import held
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
+from orchestrator.cli.webhook import telling, webhook_of
 from orchestrator.data.balance import describe_draw
 from orchestrator.report.tables import print_summary
+from orchestrator.run.cost import took
 from orchestrator.run.directory import Run, about_data
+from orchestrator.run.progress import read
 from orchestrator.training.loop import TrainingError
 
 if TYPE_CHECKING:
@@ -66,9 +69,10 @@ def sweep(arguments: argparse.Namespace) -> int:
     from orchestrator.distributed.devices import check_workers
     from orchestrator.search.sweep import Sweep
 
+    webhook = webhook_of(arguments.webhook)
     run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
-    with _claimed(run, jointly=url is not None):
+    with _claimed(run, jointly=url is not None), telling(webhook, run):
         run.record(config, about_data(store))
         keep_submission(run.path)
         with _unless_refused(run, new=not arguments.resume):
@@ -78,11 +82,18 @@ def sweep(arguments: argparse.Namespace) -> int:
                 outcome = begun.go_on(screen)
         code = finish(run) if outcome.done or run.complete() else FAILED
         code = FAILED if outcome.faulted else code
+        _say_what_it_took(run)
     if outcome.why:
         print(f"fairfront: {outcome.why}", file=sys.stderr)
     if not outcome.done:
         print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
     return code if outcome.done else INTERRUPTED
+
+
+def _say_what_it_took(run: Run) -> None:
+    now = read(run)
+    if now and (taken := took(now.cost, now.seconds(), [one.result for one in run.ended()])):
+        print(f"It took {taken}.")
 
 
 def finish(run: Run, *, as_json: bool = False) -> int:

@@ -130,6 +130,8 @@ class SweepConfig(Strict):
     """Begin no more trials when the front's hypervolume has stood still for so many."""
     max_failed: int | None = Field(default=10, ge=1)
     """Begin no more trials when so many have failed: something else is wrong."""
+    price_per_hour: float | None = Field(default=None, ge=0)
+    """What all machines cost together, for the run to say what it will cost and did."""
     confirm: int = Field(default=0, ge=0)
     """Retrain the front and the baselines on so many new seeds, in the end."""
     confirm_folds: int | None = Field(default=None, ge=2, le=100)

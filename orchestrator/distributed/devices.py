@@ -180,8 +180,9 @@ def await_node(wanted: ResourcesConfig, say: Callable[[str], None]) -> None:
     try:
         while not ray.wait([joined], timeout=1)[0]:
             pass
-    finally:
+    except BaseException:  # not in any case: Ray 2.60 aborts on who cancels what has just ended
         ray.cancel(joined)
+        raise
 
 
 def _nothing() -> None:

@@ -29,6 +29,7 @@ from orchestrator.judging.paired_change import NO_CHANGE, paired_change
 from orchestrator.report.front_plot import FrontPlot
 from orchestrator.report.page import page
 from orchestrator.report.plots import front_png
+from orchestrator.run.cost import in_summary
 from orchestrator.run.directory import EVALUATED, Run, TrialResult
 from orchestrator.run.progress import BASELINES, read
 
@@ -136,6 +137,7 @@ def summarise(
         "seconds": sum(result.seconds for result in results),
         "wall_seconds": progress.seconds() if progress else None,
         "images_per_second": float(np.median(speeds)) if speeds else None,
+        "cost": in_summary(progress.cost, progress.seconds(), results) if progress else None,
     }
 
 

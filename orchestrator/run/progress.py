@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.strict import Strict
+from orchestrator.run.cost import Cost
 from orchestrator.run.directory import Run, State, Trial, in_order_of_ending
 
 BASELINES = ("plain", "reference")
@@ -109,6 +110,8 @@ class Progress(Strict):
     halved_epochs: float | None = None
     """What a trial of a search takes on average where halving stops as many as it may; None: it
     stops none."""
+    cost: Cost | None = None
+    """Of a sweep."""
     ended: tuple[EndedTrial, ...] = ()
     """In the order of ending."""
     running: tuple[RunningTrial, ...] = ()
@@ -178,6 +181,14 @@ class Progress(Strict):
             counts = [trial.epochs for trial in self.ended]
             return (self.epochs + sum(counts)) / (1 + len(counts))
         return (self.halved_epochs + sum(self._searched)) / (1 + len(self._searched))
+
+    @property
+    def epochs_to_come(self) -> float:
+        """How many epochs a search that begins will take, as far as can be guessed."""
+        epochs = max(0, self.trials_total - len(self.ended)) * self._expected_epochs()
+        if self.epochs_limit is None:
+            return epochs
+        return min(epochs, max(0, self.epochs_limit - sum(trial.epochs for trial in self.ended)))
 
     def seconds_left(self, now: float) -> float | None:
         """Estimate the time left from this session's epochs, or from the limit, which is known.

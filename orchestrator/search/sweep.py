@@ -17,10 +17,11 @@ from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
 from orchestrator.distributed.faults import MEND
-from orchestrator.distributed.sharing import Shared, share_data
+from orchestrator.distributed.sharing import Shared, SharedData, share_data
 from orchestrator.run import progress
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
+from orchestrator.search.expected_cost import cost_of
 from orchestrator.search.halving import Rungs
 from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import retrainings
@@ -145,15 +146,15 @@ class Sweep:
         for word in (*self.store.meta.empty_strata(), *self.words):
             screen.say(word)
         try:
-            shared = share_data(self.store, self.config, screen).splits
-            outcome = self._search(shared, screen)
+            data = share_data(self.store, self.config, screen)
+            outcome = self._search(data, screen)
             if outcome.searched and self.config.sweep.confirm:
-                outcome = self._confirm(outcome, shared, screen)
+                outcome = self._confirm(outcome, data.splits, screen)
         except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
             return Outcome(done=False)
         return outcome
 
-    def _search(self, shared: Shared, screen: Screen) -> Outcome:
+    def _search(self, data: SharedData, screen: Screen) -> Outcome:
         sweep = self.config.sweep
         rungs = Rungs(self.config.train.epochs, sweep.grace, sweep.reduction)
         begun = progress.begin(
@@ -167,8 +168,13 @@ class Sweep:
             halved_epochs=rungs.mean_epochs if sweep.halving else None,
         )
         trials = StudyTrials(self.study, self.space, self.config, self.run, self._session)
+        if trials.remaining:
+            size = self.store.meta.image_size
+            cost = cost_of(self.run, self.config, size, data.counts, begun)
+            screen.say(str(cost))
+            begun = begun.model_copy(update={"cost": cost})
         with screen.show(self.run, begun) as display:
-            run_trials(self.run, self.config, trials, shared, display)
+            run_trials(self.run, self.config, trials, data.splits, display)
             outcome = self._outcome(trials, display.progress.search_seconds(time.time()))
             if not outcome.done or outcome.faulted:
                 display.update(display.progress.model_copy(update={"state": "interrupted"}))
@@ -204,10 +210,13 @@ class Sweep:
     def _retrain(self, shared: Shared, screen: Screen) -> Outcome | None:
         """Retrain what won; return how that ended before its time."""
         by_fold = retrainings(self.run, self.config)
+        before = progress.read(self.run)
         every = [one.trial for assignments in by_fold.values() for one in assignments]
         begun = progress.begin(
             self.run, "confirm", len(every), self.config.train.epochs, time.time(), trials=every
         )
+        if before:
+            begun = begun.model_copy(update={"cost": before.cost})
         with screen.show(self.run, begun) as display:
             for fold, assignments in by_fold.items():
                 data = shared

@@ -108,9 +108,7 @@ def test_what_this_machine_has_not_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("orchestrator.distributed.devices.nodes", lambda: [Node(2, 0)])
     await_node(ResourcesConfig(cpus=2), pytest.fail)
     wanted = ResourcesConfig(gpus=0.25, cpus=2, accelerator_type="A100")
-    with pytest.raises(
-        InputError, match=r"0\.25 GPU.* and 2 CPUs of type A100, which"
-    ):
+    with pytest.raises(InputError, match=r"0\.25 GPU.* and 2 CPUs of type A100, which"):
         await_node(wanted, pytest.fail)
     assert in_words({"CPU": 1, "GPU": 1}) == "1 GPU and 1 CPU"
 
