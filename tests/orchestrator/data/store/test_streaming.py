@@ -97,11 +97,21 @@ def test_workers_share_an_epoch_whose_counts_are_those_stated(**case):
     order = shuffle.epoch_order(drawn, block, np.random.default_rng([seed, epoch]))
     images = np.arange(len(label), dtype=np.int64).view(np.uint8).reshape(-1, 2, 4, 1)
     held = place_on_device(images, torch.device("cpu"))
-    shares = []
+    shares, steps = [], []
     for worker in range(workers):
         deal = shuffle.deal(epoch, len(order), batch, worker, workers)
-        got = [b.numpy().tobytes() for b in held.batches(order, batch, deal)]
-        shares.append(np.frombuffer(b"".join(got), np.int64))
+        size = max(1, len(range(worker, batch, workers)))
+        got = [b.numpy().tobytes() for b in held.batches(order, size, deal)]
+        steps.append([np.frombuffer(rows, np.int64) for rows in got])
+        shares.append(np.concatenate([*steps[-1], np.empty(0, np.int64)]))
+    # A step's global batch is the same rows, whoever trains them.
+    for step, at in enumerate(range(0, len(order), batch)):
+        parts = [mine[step] for mine in steps if step < len(mine)]
+        whole = np.sort(order[at : at + batch])
+        assert np.array_equal(np.sort(np.concatenate(parts)), whole)
+    # Each block of a window is read once, though each worker has rows in nearly all of them.
+    windows = streaming.window_bounds(block[order])
+    assert sum(len(set(block[order[a:b]])) for a, b in windows) == len(set(block[order]))
     assert all(abs(len(s) - len(order) / workers) <= len(order) / batch + 1 for s in shares)
     together = np.sort(np.concatenate(shares))
     assert np.array_equal(together, np.sort(drawn))
