@@ -89,7 +89,7 @@ def test_resume_refuses_what_would_change_the_training(words, tmp_path, capfd):
     assert train("--out", run.path, "--resume", *words) == 2
     said = one_line(capfd)
     named = "--set train.lr" if words[0] == "--set" else words[0]
-    assert f"{named} cannot change with --resume (only --workers and --set train.check" in said
+    assert f"{named} cannot change with --resume (only --workers, --gpus-per-trial, " in said
 
 
 def test_a_sweep_is_not_resumed_as_a_training(tmp_path, capfd):
