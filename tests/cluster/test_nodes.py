@@ -1,0 +1,98 @@
+"""Two nodes with an address each, of which one is lost, and another one joins."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from namespaces import Network, kill, network, runs, why_impossible
+from waiting import HANGS, wait_until
+
+from orchestrator.cli import main
+from orchestrator.run.directory import Run
+from orchestrator.training.checkpoint import FILE
+
+WHY = why_impossible()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(WHY is not None, reason=str(WHY)),
+]
+
+
+SETTINGS = ("train.precision=fp32", "train.batch_size=2", "train.checkpoint_seconds=0")
+"""Small batches, so that an epoch takes long enough to be killed in."""
+
+
+class Cluster:
+    """A head, and a second node that comes and goes."""
+
+    def __init__(self, joined: Network) -> None:
+        self.network = joined
+        joined.start_node(0)
+        self.second = joined.start_node(1)
+        joined.wait_for_nodes()
+
+    def replace(self) -> None:
+        kill(self.second)
+        self.second = self.network.start_node(1)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with network() as joined:
+        yield Cluster(joined)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nodes") / "data"
+    assert main(["prepare", "synthetic:300", "--image-size", "32", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    trials, epochs = 8, 6
+    words = ["sweep", "--data", str(data), "--out", str(run.path), "--trials", str(trials)]
+    settings = [*SETTINGS, "sweep.halving=false"]
+    sweep = cluster.network.run(*words, "--epochs", str(epochs), "--set", *settings)
+
+    def at_work() -> list[str]:
+        return [trial.parent.name for trial in run.trials_path.glob(f"*/{FILE}")]
+
+    wait_until(lambda: len(at_work()) == 2, sweep)  # one on each node
+    assert runs(cluster.second, "ImplicitFunc")
+    cluster.replace()
+    wait_until(lambda: runs(cluster.second, "ImplicitFunc"), sweep)
+    said = sweep.communicate(timeout=HANGS)[0]
+    assert sweep.returncode == 0, said
+    assert "it goes on from its checkpoint" in said
+    table = pd.read_csv(run.path / "trials.csv")
+    assert sorted(table["trial_id"]) == [f"t{number:03}" for number in range(trials)]
+    assert set(table["state"]) == {"complete"}
+    for trial in run.ended():
+        assert trial.metrics["epoch"].tolist() == list(range(1, epochs + 1))
+    assert sum(trial.result.restarts for trial in run.ended()) == 1
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["trials"]["complete"] == trials
+    assert (run.path / "report.html").exists()
+
+
+def test_a_training_on_two_nodes_survives_the_loss_of_one(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    trial = Run(tmp_path / "run").trial("default")
+    words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--workers", "2"]
+    training = cluster.network.run(*words, "--epochs", "4", "--set", *SETTINGS)
+    wait_until((trial.path / FILE).exists, training)
+    assert runs(cluster.second, "RayTrainWorker")
+    cluster.replace()
+    said = training.communicate(timeout=HANGS)[0]
+    assert training.returncode == 0, said
+    assert "recovered: " in said
+    assert trial.result.restarts == 1
+    assert trial.metrics["epoch"].tolist() == [1, 2, 3, 4]
+    assert (tmp_path / "run" / "report.html").exists()
