@@ -157,12 +157,12 @@ def _object_store(nodes: int) -> str:
 
 def _start_node(folder: Path, number: int, words: list[str], gpus: list[int]) -> Node:
     """Start a node that outlives this command; its log lies in the folder."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
-    environment |= {
+    environment = {
+        "RAY_worker_niceness": "0",  # as `session` has it
+        **{k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")},
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0"),  # as `session` has it
     }
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
