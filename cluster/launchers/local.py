@@ -75,12 +75,14 @@ def start(folder: Path, nodes: int, cpus: int, gpus: int = 0) -> Cluster:
     InputError
         A cluster runs there already, or a node does not come up.
     """
+    _refuse_foreign(folder)
     if _is_running(folder):
         raise InputError(f"{folder}: a cluster runs there; `fairfront cluster down` ends it")
     remove_tree(folder)  # what one that was killed has left
     make_folder(folder)
     folder.chmod(0o700)
     write_text(folder / TOKEN, secrets.token_hex(32))
+    (folder / TOKEN).chmod(0o600)  # the folder is closed already
     head, *others = _ports(nodes)
     made = Cluster(
         address=f"{HOST}:{head[0]}",
@@ -116,6 +118,7 @@ def stop(folder: Path) -> int:
     InputError
         None was started there.
     """
+    _refuse_foreign(folder)
     if not (folder / STATE).exists():
         raise InputError(f"{folder}: no cluster runs there; `fairfront cluster local` starts one")
     nodes = read(folder).nodes
@@ -128,6 +131,12 @@ def read(folder: Path) -> Cluster:
     """Return the cluster that was started in a folder; `InputError` for none."""
     state = read_json(folder / STATE)
     return Cluster(**{**state, "nodes": [Node(*node) for node in state["nodes"]]})
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `InputError` where somebody else could say what our cluster is."""
+    if os.path.lexists(folder) and folder.lstat().st_uid != os.geteuid():
+        raise InputError(f"{folder}: belongs to another user; set TMPDIR to a folder of your own")
 
 
 def _is_running(folder: Path) -> bool:
