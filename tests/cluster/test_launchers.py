@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cluster.launchers.begin import words_to_run
+from cluster.launchers.config import ClusterConfig
 from orchestrator.cli import main
 
 GIVEN = {
@@ -241,3 +242,11 @@ def test_begin_takes_its_words_from_the_environment_as_well(tmp_path: Path) -> N
     ]
     assert said[0] == said[1]
     assert "epochs: 7\n" in said[0]
+
+
+def test_the_configuration_of_the_docs_is_the_default_one() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    shown = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", docs, re.DOTALL)[0])
+    default = ClusterConfig()
+    assert ClusterConfig.model_validate({**shown, "image": default.image}) == default
+    assert set(shown) == set(ClusterConfig.model_fields) - {"cloud"}
