@@ -84,7 +84,7 @@ class Cloud(Strict):
     """GCP's project id."""
     image: Word | None = None
     """The nodes' disk image: an AMI, or GCP's projects/…/images/…; it needs Docker and NVIDIA's
-    driver. null: what Ray takes on AWS, a deep learning image on GCP."""
+    driver. null: the provider's base image for deep learning."""
     disk_gib: int = Field(default=200, ge=50)
 
 

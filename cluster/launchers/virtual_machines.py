@@ -11,11 +11,16 @@ Launcher = dict[str, Any]
 HEAD, WORKER = "head", "worker"
 PORT = 6379
 SMALL_HEADS = {"aws": "m7i.xlarge", "gcp": "e2-standard-4"}
+AWS_IMAGE = (
+    "resolve:ssm:/aws/service/deeplearning/ami/x86_64/"
+    "base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id"
+)
+"""The newest one, which EC2 looks up; what Ray takes by itself is of Ubuntu 18.04."""
 GCP_IMAGE = (
     "projects/deeplearning-platform-release/global/images/family/"
     "common-cu129-ubuntu-2204-nvidia-580"
 )
-"""Has Docker, and NVIDIA's driver, which a head without a GPU leaves alone."""
+"""Both have Docker, and NVIDIA's driver, which a head without a GPU leaves alone."""
 HOME = "/home/ray"
 """Of Ray's own images, in which all commands run."""
 
@@ -77,8 +82,7 @@ def _worker_kind(config: ClusterConfig, example: str) -> str:
 
 def _aws_disk(config: ClusterConfig) -> Launcher:
     disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": config.cloud.disk_gib}}
-    image = {"ImageId": config.cloud.image} if config.cloud.image else {}
-    return {**image, "BlockDeviceMappings": [disk]}
+    return {"ImageId": config.cloud.image or AWS_IMAGE, "BlockDeviceMappings": [disk]}
 
 
 def _gcp_disk(config: ClusterConfig) -> Launcher:

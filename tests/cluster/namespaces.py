@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 from waiting import HANGS, wait_until
 
 TOKEN = "fedcba9876543210" * 4
@@ -116,6 +117,9 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
+    """Give two joined machines; a test that cannot have them is skipped."""
+    if why := why_impossible():
+        pytest.skip(why)
     folder = Path(tempfile.mkdtemp(prefix="ff", dir="/tmp"))  # for sockets, whose paths are short
     made = Network(folder)
     try:

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from namespaces import Network, kill, network, runs, why_impossible
+from namespaces import Network, kill, network, runs
 from waiting import HANGS, wait_until
 
 from orchestrator.run.directory import Run
 from orchestrator.training.checkpoint import FILE
 
-WHY = why_impossible()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(WHY is not None, reason=str(WHY)),
-]
+pytestmark = pytest.mark.slow
 
 
 SETTINGS = ("train.precision=fp32", "train.batch_size=2", "train.checkpoint_seconds=0")

@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from namespaces import Network, network, why_impossible
+from namespaces import Network, network
 from waiting import HANGS
 
 from orchestrator.cli import main
 from orchestrator.data.store.store import Store
 
-WHY = why_impossible()
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(WHY is not None, reason=str(WHY))]
+pytestmark = pytest.mark.slow
 
 SCONTROL = """#!/bin/sh
 test "$1 $2 $3" = "show hostnames $SLURM_JOB_NODELIST"
