@@ -42,7 +42,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def data(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nodes") / "data"
-    words = ["prepare", "synthetic:300", "--image-size", "32", "--out", str(folder)]
+    words = ["prepare", "synthetic:240", "--image-size", "32", "--out", str(folder)]
     prepare = cluster.network.run(*words)
     said = prepare.communicate(timeout=HANGS)[0]
     assert prepare.returncode == 0, said
@@ -53,7 +53,7 @@ def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
     cluster: Cluster, data: Path, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "run")
-    trials, epochs = 6, 6
+    trials, epochs = 5, 6
     words = ["sweep", "--data", str(data), "--out", str(run.path), "--trials", str(trials)]
     settings = [*SETTINGS, "sweep.halving=false"]
     sweep = cluster.network.run(*words, "--epochs", str(epochs), "--set", *settings)
