@@ -22,7 +22,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import make_folder, read_json, remove_tree, write_json, write_text
 
 STATE, TOKEN = "cluster.json", "token"
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds that the nodes may take to be up: an idle machine takes ten, a busy one minutes."""
 GRACE = 30.0
 """Seconds that a node may take to end by itself."""
