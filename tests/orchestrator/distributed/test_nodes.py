@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from namespaces import Network, kill, network, runs
+from preparing import synthetic
 from waiting import HANGS, wait_until
 
 from orchestrator.run.directory import Run
@@ -40,13 +41,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def data(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("nodes") / "data"
-    words = ["prepare", "synthetic:240", "--image-size", "32", "--out", str(folder)]
-    prepare = cluster.network.run(*words)
-    said = prepare.communicate(timeout=HANGS)[0]
-    assert prepare.returncode == 0, said
-    return folder
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic(tmp_path_factory.mktemp("nodes") / "data", faces=240)
 
 
 def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
