@@ -20,6 +20,18 @@ SETTINGS = ("train.precision=fp32", "train.batch_size=2", "train.checkpoint_seco
 """Small batches, so that an epoch takes long enough to be killed in."""
 
 
+SPACE = """
+import time
+from pathlib import Path
+
+def suggest(trial):
+    while trial.number >= 3 and not Path({joined!r}).exists():
+        time.sleep(0.05)
+    return {{"train.lr": trial.suggest_float("lr", 1e-4, 1e-3)}}
+"""
+"""Has the fourth trial and those after it wait for the node that joins."""
+
+
 class Cluster:
     """A head, and a second node that comes and goes."""
 
@@ -32,6 +44,7 @@ class Cluster:
     def replace(self) -> None:
         kill(self.second)
         self.second = self.network.start_node(1)
+        self.network.wait_for_nodes()
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +61,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
     cluster: Cluster, data: Path, tmp_path: Path
 ) -> None:
-    run = Run(tmp_path / "run")
-    trials, epochs = 5, 6
+    run, space, joined = Run(tmp_path / "run"), tmp_path / "space.py", tmp_path / "joined"
+    space.write_text(SPACE.format(joined=str(joined)))
+    trials, epochs = 6, 6
     words = ["sweep", "--data", str(data), "--out", str(run.path), "--trials", str(trials)]
+    words += ["--space", str(space)]
     settings = [*SETTINGS, "sweep.halving=false"]
     sweep = cluster.network.run(*words, "--epochs", str(epochs), "--set", *settings)
 
@@ -60,6 +75,7 @@ def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
     wait_until(lambda: len(at_work()) == 2, sweep)  # one on each node
     assert runs(cluster.second, "ImplicitFunc")
     cluster.replace()
+    joined.touch()
     wait_until(lambda: runs(cluster.second, "ImplicitFunc"), sweep)
     said = sweep.communicate(timeout=HANGS)[0]
     assert sweep.returncode == 0, said
@@ -79,7 +95,7 @@ def test_a_training_on_two_nodes_survives_the_loss_of_one(
 ) -> None:
     trial = Run(tmp_path / "run").trial("default")
     words = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--workers", "2"]
-    training = cluster.network.run(*words, "--epochs", "6", "--set", *SETTINGS)
+    training = cluster.network.run(*words, "--epochs", "12", "--set", *SETTINGS)
     wait_until((trial.path / FILE).exists, training)
     assert runs(cluster.second, "RayTrainWorker")
     cluster.replace()
@@ -87,5 +103,5 @@ def test_a_training_on_two_nodes_survives_the_loss_of_one(
     assert training.returncode == 0, said
     assert "recovered: " in said
     assert trial.result.restarts
-    assert trial.metrics["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert trial.metrics["epoch"].tolist() == list(range(1, 13))
     assert (tmp_path / "run" / "report.html").exists()
