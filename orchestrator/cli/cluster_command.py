@@ -16,7 +16,6 @@ from orchestrator.base.files import make_folder, parse_uri, write_text
 from orchestrator.base.machine import cores
 from orchestrator.cli.argparsing import did_you_mean
 from orchestrator.cli.job_command import COMMANDS, check_job
-from orchestrator.cli.parser import parse
 from orchestrator.config.layers import first_fault, read_yaml
 from orchestrator.distributed.before_ray import temporary_parent, why_unusable
 
@@ -133,15 +132,12 @@ def _check_command(config: ClusterConfig, launcher: str) -> None:
     if not words or words[0] not in COMMANDS:
         given = words[0] if words else "nothing"
         raise InputError(f"{given} is not one of {', '.join(COMMANDS)}")
-    check_job(words, SourceTree(Path.cwd(), []))  # nothing of this folder is on the nodes
+    places = check_job(words, SourceTree(Path.cwd(), [])).places  # no file of here is on the nodes
     if launcher == "slurm":
         return  # whose nodes have what they have
-    parsed = vars(parse(words))
     shared = config.shared.path if config.shared else None
-    for key in ("source", "target", "data", "out", "images", "table"):
-        place = parsed.get(key)
-        if not isinstance(place, str) or not place.startswith("/"):
+    for option, place, _ in places:
+        if "://" in place or (shared and Path(shared) in Path(place).parents):
             continue
-        if shared is None or Path(shared) not in Path(place).parents:
-            where = f"a place below shared.path ({shared})" if shared else "a URI"
-            raise InputError(f"{place}: the nodes would not see it; give {where}")
+        where = f"a place below shared.path ({shared})" if shared else "a URI"
+        raise InputError(f"{option} {place}: the nodes would not see it; give {where}")
