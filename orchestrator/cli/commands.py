@@ -140,6 +140,14 @@ def stop(arguments: argparse.Namespace) -> int:
     return jobs.stop(arguments.job, arguments.address, sys.stdout)
 
 
+def cluster(arguments: argparse.Namespace) -> int:
+    """Write a launcher's files, or start or end a cluster on this machine."""
+    from orchestrator.cli.cluster_command import ACTIONS
+
+    ACTIONS[arguments.action](arguments, sys.stdout)
+    return DONE
+
+
 def demo(arguments: argparse.Namespace) -> int:
     """Do the main job on synthetic faces."""
     out = parse_uri(arguments.out)
@@ -186,6 +194,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "jobs": list_jobs,
     "logs": logs,
     "stop": stop,
+    "cluster": cluster,
     "demo": demo,
     "doctor": doctor,
     "completion": completion,

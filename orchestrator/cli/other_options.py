@@ -48,6 +48,11 @@ EXAMPLES = {
     "jobs": ("fairfront jobs --address http://HOST:8265",),
     "logs": ("fairfront logs JOB --follow",),
     "stop": ("fairfront stop JOB",),
+    "cluster": (
+        "fairfront cluster render kuberay --config cluster.yaml --out launch",
+        "fairfront cluster local --nodes 2 --cpus-per-node 1",
+        "fairfront cluster down",
+    ),
     "demo": ("fairfront demo", "fairfront demo --out try --faces 1000 --trials 4 --epochs 2"),
     "doctor": ("fairfront doctor",),
     "completion": (

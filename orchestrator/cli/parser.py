@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.cli.argparsing import Parser, Workers, column_word
+from orchestrator.cli.cluster_options import add_cluster
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
@@ -61,6 +62,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         _add_dashboard,
         add_submit,
         add_job_commands,
+        add_cluster,
         add_demo,
         add_doctor,
         add_completion,
