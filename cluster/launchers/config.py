@@ -92,7 +92,10 @@ class ClusterConfig(Strict):
     """A cluster and its command."""
 
     name: str = Field(default="fairfront", pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")
-    command: str = "sweep --data /shared/data --out /shared/runs/1 --trials 100"
+    command: str = (
+        "sweep --data /shared/data --out /shared/runs/1 --trials 100 "
+        "--gpus-per-trial 1 --concurrent 4"
+    )
     """Of fairfront; a train or sweep goes on where its RUN is there already."""
     image: Word = "fairfront:latest"
     """Of containers, as the Dockerfile makes it."""
