@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from orchestrator.data.store.store import Store
-from orchestrator.run.directory import Trial
+from orchestrator.run.trial import Trial
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from orchestrator.distributed.ray_session import ALLOCATOR
-from orchestrator.run.directory import Trial
+from orchestrator.run.trial import Trial
 
 BARE = """
 import sys, torch, models

@@ -82,7 +82,7 @@ def train(job: tuple[str, str, str, int, int]) -> str:
     from orchestrator.config.layers import resolve
     from orchestrator.data.loading import load
     from orchestrator.data.store.store import Store
-    from orchestrator.run.directory import Trial
+    from orchestrator.run.trial import Trial
     from orchestrator.training.trial import Assignment, run_trial
 
     data, out, name, seed, epochs = job
@@ -97,7 +97,7 @@ def train(job: tuple[str, str, str, int, int]) -> str:
 
 
 def print_table(out: Path, names: list[str], seeds: int) -> None:
-    from orchestrator.run.directory import Trial
+    from orchestrator.run.trial import Trial
 
     correct, women = {}, None
     for name in names:

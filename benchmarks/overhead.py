@@ -17,7 +17,8 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import Trial
 
 
 def main() -> None:

@@ -1,15 +1,19 @@
 """Fixtures that the whole suite shares."""
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes share the cores
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -17,6 +21,16 @@ os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
 if not Path("/dev/nvidia0").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
 os.environ.pop("RAY_ADDRESS", None)  # the tests bring their own cluster
+# And their own S3 server, whose address and keys lie in files, so that Ray's processes have them
+# whenever they were started; nobody's own keys are used.
+AWS = Path(tempfile.gettempdir()) / f"fairfront-tests-{os.getpid()}"
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]
+os.environ |= {
+    "AWS_CONFIG_FILE": str(AWS / "config"),
+    "AWS_SHARED_CREDENTIALS_FILE": str(AWS / "credentials"),
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 # A shell has its background jobs ignore Ctrl-C, and so would the commands that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -76,6 +90,30 @@ def celeba10k() -> Path:
     if not CELEBA10K.is_dir():
         pytest.skip("needs ../shared/data/celeba10k, which is not here")
     return CELEBA10K
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator["S3Server"]:
+    """An S3 server with a bucket, ``faces``, and the keys to it where AWS's clients look."""
+    pytest.importorskip("s3fs")
+    from s3_server import KEY, SECRET, S3Server
+    from upath import UPath
+
+    server = S3Server.begin()
+    AWS.mkdir(exist_ok=True)
+    (AWS / "config").write_text(f"[default]\nregion = eu-west-1\nendpoint_url = {server.url}\n")
+    keys = f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    (AWS / "credentials").write_text(keys)
+    try:
+        UPath("s3://faces").fs.call_s3(
+            "create_bucket",
+            Bucket="faces",
+            CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+        )
+        yield server
+    finally:
+        server.end()
+        shutil.rmtree(AWS)
 
 
 @pytest.fixture(scope="session")

@@ -17,3 +17,20 @@ class ReadingError(Exception):
 
     The message is one line that names the path or URI and the cause.
     """
+
+
+class StorageError(OSError):
+    """The server that holds files did not take, or give, one: the message is one line.
+
+    Attributes
+    ----------
+    reason
+        What happened and how to mend it, without the place.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place, self.reason = place, reason
+
+    def __reduce__(self) -> tuple[type["StorageError"], tuple[str, str]]:
+        return StorageError, (self.place, self.reason)  # Ray sends it from its workers

@@ -15,9 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import fsspec
 from upath import UPath
 
-from orchestrator.base.errors import InputError, ReadingError
+from orchestrator.base.errors import InputError, StorageError
+
+for _name in ("s3", "s3a"):  # by name: it is imported where it is used
+    fsspec.register_implementation(
+        _name, "orchestrator.base.s3.S3", clobber=True, errtxt="pip install 'fairfront[s3]'"
+    )
 
 Anywhere = UPath | Path
 """A place on any file system, as `parse_uri` gives it: a `pathlib.Path` when it is local."""
@@ -56,8 +62,29 @@ def refuse_existing(path: Anywhere, what: str) -> None:
         raise InputError(f"{path}: {what} exists already; choose another --out, or remove it first")
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it; `InputError` where none can be."""
+def refuse_unreachable(path: Anywhere) -> None:
+    """Raise `InputError` where a place on a server cannot be had now, before work is done there."""
+    if isinstance(path, Path):
+        return
+    patient = getattr(path.fs, "patience", None)
+    try:
+        if patient is not None:
+            path.fs.patience = 0  # at the start somebody is there to mend it
+        path.exists()
+    except Exception as error:  # file systems raise what the libraries beneath them do
+        raise InputError(f"{path}: {reason_of(error)}") from None
+    finally:
+        if patient is not None:
+            path.fs.patience = patient
+
+
+def make_folder(path: Anywhere) -> None:
+    """Make a folder and those above it; `InputError` where none can be.
+
+    An object store has none: there a folder is the names in it.
+    """
+    if not isinstance(path, Path):
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,8 +116,9 @@ def writing(
     if not isinstance(path, Path):
         # An object store publishes what it has when a file is closed, even by an exception.
         whole = io.BytesIO()
-        yield whole if "b" in mode else io.TextIOWrapper(whole, write_through=True, **options)
-        path.write_bytes(whole.getvalue())
+        text = None if "b" in mode else io.TextIOWrapper(whole, write_through=True, **options)
+        yield text or whole  # held here, too: a wrapper that goes closes what it wraps
+        path.fs.pipe_file(path.path, whole.getvalue())
         return
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -126,6 +154,45 @@ def write_text(path: Anywhere, text: str, *, lasting: bool = True) -> None:
         file.write(text)
 
 
+def read_bytes(path: Anywhere) -> bytes:
+    """Read a file in one request, so that one which is replaced meanwhile is the old or the new."""
+    if isinstance(path, Path):
+        return path.read_bytes()
+    content: bytes = path.fs.cat_file(path.path)
+    return content
+
+
+def read_text(path: Anywhere) -> str:
+    """Read a text file, UTF-8, as `read_bytes` does."""
+    return read_bytes(path).decode()
+
+
+def append_line(path: Anywhere, line: str) -> None:
+    """Add a line to a text file that nobody else writes to; make it where it is missing."""
+    if isinstance(path, Path):
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        return
+    try:
+        before = read_text(path)
+    except FileNotFoundError:
+        before = ""
+    write_text(path, f"{before}{line}\n")
+
+
+def children(folder: Anywhere) -> list[Anywhere]:
+    """List what is in a folder, by name; nothing where it is missing."""
+    try:
+        if isinstance(folder, Path):
+            names = [path.name for path in folder.iterdir()]
+        else:  # pathlib's way asks twice more
+            found = folder.fs.ls(folder.path, detail=False)
+            names = [path.rstrip("/").rpartition("/")[2] for path in found if path != folder.path]
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names)]
+
+
 def write_json(path: Anywhere, value: Any) -> None:
     """Write JSON with an indent of 2; NaN is refused, since JSON has none."""
     text = json.dumps(value, indent=2, allow_nan=False)
@@ -135,74 +202,11 @@ def write_json(path: Anywhere, value: Any) -> None:
 def read_json(path: Anywhere) -> Any:
     """Read a JSON file; one that is missing or not JSON raises `InputError`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
-
-
-def source_of(path: Anywhere, ahead: int = 0) -> str | io.RawIOBase:
-    """Return what libraries read a file in places from: a local path, or an open remote file.
-
-    Parameters
-    ----------
-    path
-        The file; of a remote one only what is asked for is fetched.
-    ahead
-        How many more bytes to fetch each time, for the next reads.
-
-    Raises
-    ------
-    FileNotFoundError
-        A remote file is missing.
-    ReadingError
-        A remote file cannot be opened, or later on be read.
-    """
-    if isinstance(path, Path):
-        return str(path)
-    options = {"block_size": ahead, "cache_type": "readahead"} if ahead else {"cache_type": "none"}
-    return _Remote(path, options)
-
-
-class _Remote(io.RawIOBase):
-    """A remote file whose failures are `ReadingError`, which no parser takes for damage."""
-
-    def __init__(self, path: UPath, options: dict[str, Any]) -> None:
-        self._path = path
-        try:
-            self._file = path.fs.open(path.path, "rb", **options)
-        except Exception as error:
-            if isinstance(cause_of(error), FileNotFoundError):
-                raise
-            raise self._failure(error) from error
-
-    def read(self, size: int | None = -1) -> bytes:
-        try:
-            content: bytes = self._file.read(-1 if size is None else size)
-        except Exception as error:
-            raise self._failure(error) from error
-        return content
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))  # fetches nothing
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if not self.closed and hasattr(self, "_file"):
-            self._file.close()
-        super().close()
-
-    def _failure(self, error: Exception) -> ReadingError:
-        return ReadingError(f"{self._path}: {reason_of(error)}")
 
 
 def version_of(path: Anywhere) -> str:
@@ -247,6 +251,8 @@ def cause_of(error: BaseException) -> BaseException:
 def reason_of(error: BaseException) -> str:
     """Say in a few words why a file cannot be read, without its path where that is possible."""
     error = cause_of(error)
+    if isinstance(error, StorageError):
+        return error.reason
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.strerror:

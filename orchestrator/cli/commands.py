@@ -5,12 +5,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.files import (
     parse_uri,
     refuse_existing,
+    refuse_unreachable,
 )
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import open_data, prepare_options
@@ -152,7 +152,7 @@ def demo(arguments: argparse.Namespace) -> int:
     """Do the main job on synthetic faces."""
     out = parse_uri(arguments.out)
     refuse_existing(out, "a folder")
-    data, run_path = (str(Path(arguments.out) / name) for name in ("data", "run"))
+    data, run_path = (f"{arguments.out.rstrip('/')}/{name}" for name in ("data", "run"))
     source = f"synthetic:{arguments.faces}"
     begun = time.monotonic()
     for words in (
@@ -210,6 +210,7 @@ def _source(arguments: argparse.Namespace) -> "tuple[Source, Options]":
 
     options = prepare_options(arguments)
     options.check()
+    refuse_unreachable(parse_uri(arguments.out))
     refuse_taken(parse_uri(arguments.out))
     source = open_source(
         arguments.source,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere
+from orchestrator.base.files import Anywhere, is_local
 from orchestrator.base.interrupts import sigterm_interrupts
 from orchestrator.run.directory import Run
 
@@ -64,6 +64,8 @@ def dashboard(run: Run, *, host: str = "127.0.0.1", port: int | None, out: TextI
     InputError
         A package or the port is not to be had.
     """
+    if not is_local(run.path):
+        raise InputError(f"{run.path}: a dashboard needs a run on a disk; copy it there first")
     services = _services(run, host, port)
     with sigterm_interrupts(), ExitStack() as children:
         try:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from csv import DictReader
 
+from orchestrator.base.files import read_text
 from orchestrator.cli.progress_text import EPOCH_HEADER, epoch_row
-from orchestrator.run.directory import Trial
 from orchestrator.run.progress import EndedTrial, RunningTrial, Score
 from orchestrator.run.screen import ProgressDisplay
+from orchestrator.run.trial import Trial
 from orchestrator.training.trial import Assignment
 
 
@@ -103,7 +104,7 @@ class _Follower:
     def _lines(self) -> list[str]:
         """Read the header and a row for each epoch so far."""
         try:
-            text = (self._trial.path / "metrics.csv").read_text(encoding="utf-8")
+            text = read_text(self._trial.path / "metrics.csv")
         except FileNotFoundError:
             return []
         return text.splitlines()

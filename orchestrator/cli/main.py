@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from orchestrator.base.errors import InputError
+from orchestrator.base.errors import InputError, StorageError
 from orchestrator.base.files import REFUSALS, reason_of
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.parser import parse
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except StorageError as error:
+        print(f"fairfront: {error}", file=sys.stderr)
         return FAILED
     except OSError as error:
         if error.errno not in REFUSALS or error.filename is None:

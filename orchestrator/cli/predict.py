@@ -12,6 +12,7 @@ from orchestrator.base.files import (
     parse_uri,
     read_json,
     refuse_existing,
+    refuse_unreachable,
     refuse_unwritable,
 )
 from orchestrator.cli.runs import DONE, in_ray
@@ -21,6 +22,7 @@ from orchestrator.run.directory import Run
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
     run, out = Run.open(arguments.target), parse_uri(arguments.out)
+    refuse_unreachable(out)
     refuse_existing(out, "a file")
     if isinstance(out, Path):
         make_folder(out.parent)

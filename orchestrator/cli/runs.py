@@ -7,19 +7,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.submission import keep_submission
-from orchestrator.base.errors import InputError
+from orchestrator.base.errors import InputError, StorageError
 from orchestrator.base.files import remove_tree
+from orchestrator.base.here import copy_out, folder_here
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
-from orchestrator.base.locks import held
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
 from orchestrator.cli.webhook import telling, webhook_of
 from orchestrator.data.balance import describe_draw
 from orchestrator.report.tables import print_summary
+from orchestrator.run.claims import claimed
 from orchestrator.run.cost import took
 from orchestrator.run.directory import Run, about_data
 from orchestrator.run.progress import read
@@ -43,7 +44,7 @@ def train(arguments: argparse.Namespace) -> int:
     run, config, store = (
         resume(arguments, "train") if arguments.resume else begin_training(arguments)
     )
-    with _claimed(run):
+    with claimed(run.path) as still_ours:
         if run.complete():
             print(f"{run.path}: this training has finished")
             return finish(run)
@@ -51,15 +52,18 @@ def train(arguments: argparse.Namespace) -> int:
         keep_submission(run.path)
         try:
             refused = _unless_refused(run, new=not arguments.resume)
-            with refused, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
+            mended = _with_a_mend(run, "train")
+            with mended, refused, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config, store.meta.image_size, screen.say)
                 _train(run, Assignment(run.trial(config.recipe), config, {}), store, screen)
         except KeyboardInterrupt:
+            still_ours()
             print(f"fairfront: interrupted. {how_to_resume(run, 'train')}", file=sys.stderr)
             return INTERRUPTED
         except (TrainingError, MachineError) as error:
             print(f"fairfront: {error}", file=sys.stderr)
             return FAILED
+        still_ours()
         return finish(run)
 
 
@@ -72,14 +76,15 @@ def sweep(arguments: argparse.Namespace) -> int:
     webhook = webhook_of(arguments.webhook)
     run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
-    with _claimed(run, jointly=url is not None), telling(webhook, run):
+    with claimed(run.path, jointly=url is not None) as still_ours, telling(webhook, run):
         run.record(config, about_data(store))
         keep_submission(run.path)
-        with _unless_refused(run, new=not arguments.resume):
+        with _with_a_mend(run, "sweep"), _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
             with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config, store.meta.image_size, screen.say)
                 outcome = begun.go_on(screen)
+        still_ours()
         code = finish(run) if outcome.done or run.complete() else FAILED
         code = FAILED if outcome.faulted else code
         _say_what_it_took(run)
@@ -125,7 +130,9 @@ def in_ray(
 
     with sigterm_interrupts(), ExitStack() as stack:
         if run:
-            logs = run.logs_path
+            logs = stack.enter_context(folder_here(run.logs_path))
+            if logs != run.logs_path:  # an object store gets them as the command ends
+                stack.callback(_keep_logs, logs, run)
         else:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfront-")))
         # Ray Train asks the dashboard's process what became of its workers.
@@ -170,16 +177,22 @@ def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal
             raise failure
 
 
+def _keep_logs(logs: Path, run: Run) -> None:
+    """Put the logs of a session into a run that is an object store's."""
+    with suppress(OSError):  # that it is out of reach is said elsewhere
+        copy_out((path for path in logs.iterdir() if path.is_file()), run.logs_path)
+
+
 @contextmanager
-def _claimed(run: Run, *, jointly: bool = False) -> Iterator[None]:
-    """Keep other processes off the run, but for those that work on its study with this one."""
-    with held(run.lock("run"), shared=jointly) as ours:
-        if not ours:
-            raise InputError(
-                f"{run.path}: another fairfront is at work on this run; wait for it, or stop it "
-                "(sweeps with --study-storage can be worked on together)"
-            )
+def _with_a_mend(run: Run, command: str) -> Iterator[None]:
+    """Say how to go on after a server that holds the run was away for too long."""
+    from orchestrator.cli.display import how_to_resume
+
+    how = how_to_resume(run, command)  # which reads a file: later it could not
+    try:
         yield
+    except StorageError as error:
+        raise StorageError(error.place, f"{error.reason}. {how}") from error
 
 
 @contextmanager
@@ -188,6 +201,6 @@ def _unless_refused(run: Run, *, new: bool) -> Iterator[None]:
     try:
         yield
     except InputError:
-        if new and not any(run.trials_path.iterdir()):
+        if new and not run.begun():
             remove_tree(run.path)
         raise

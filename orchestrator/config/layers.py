@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, one_line, reason_of
+from orchestrator.base.files import Anywhere, one_line, read_bytes, reason_of
 from orchestrator.base.words import closest
 from orchestrator.config.recipes import RECIPES
 from orchestrator.config.settings import Config, DataConfig
@@ -130,7 +130,7 @@ def _yaml() -> YAML:
 def read_yaml(file: Anywhere) -> dict[str, Any]:
     """Read a YAML file with keys; `InputError` for what is none."""
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except FileNotFoundError:
         raise InputError(f"{file}: no such configuration file") from None
     except OSError as error:

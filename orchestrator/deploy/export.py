@@ -10,7 +10,6 @@
 
 import importlib.util
 import json
-import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Set
 from dataclasses import asdict
@@ -24,16 +23,19 @@ from orchestrator import __version__
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
     make_folder,
+    read_bytes,
     refuse_existing,
     refuse_unwritable,
     write_json,
     write_text,
 )
+from orchestrator.base.here import copied_here
 from orchestrator.data.store.store import Store
 from orchestrator.deploy.card import model_card
 from orchestrator.deploy.shipped import FORMATS, OPSET, WRITERS, Shipped, trace
 from orchestrator.judging.judge import evaluate_trial
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import Trial
 from orchestrator.training.trial import ABOUT, load_model
 
 TOLERANCE = 1e-4
@@ -122,7 +124,10 @@ def _refuse_impossible(run: Run, trial: Trial, wanted: Set[str], store: Store | 
 
 
 def _about(run: Run, trial: Trial, threshold: float) -> dict[str, Any]:
-    with safe_open(str(trial.path / "model.safetensors"), "pt") as opened:
+    with (
+        copied_here(trial.path / "model.safetensors") as file,
+        safe_open(str(file), "pt") as opened,
+    ):
         trained = json.loads(opened.metadata()[ABOUT])
     fair_lambda = run.config.fair_lambda
     judged = evaluate_trial(trial, fair_lambda).judged["fixed"]
@@ -148,7 +153,8 @@ def _write_files(folder: Path, trial: Trial, shipped: Shipped, wanted: Set[str])
         for name in graphs:
             WRITERS[name](program, folder / FORMATS[name])
     if "safetensors" in wanted:
-        shutil.copyfile(trial.path / "model.safetensors", folder / FORMATS["safetensors"])
+        copied = read_bytes(trial.path / "model.safetensors")
+        (folder / FORMATS["safetensors"]).write_bytes(copied)
     for name in wanted - {"onnx-int8"}:
         example = resources.files("orchestrator.deploy") / "examples" / f"{name}.py.txt"
         write_text(folder / f"example_{name}.py", example.read_text(encoding="utf-8"))

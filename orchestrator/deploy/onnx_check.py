@@ -22,7 +22,7 @@ from orchestrator.data.store.store import Store
 from orchestrator.data.store.streaming import stream
 from orchestrator.deploy.shipped import INPUT
 from orchestrator.judging.fairness import GroupMetrics, group_metrics, predict_labels
-from orchestrator.run.directory import PredictedRows
+from orchestrator.run.trial import PredictedRows
 
 FACES = 2000
 """Test faces, at most, that a file is held against."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-from orchestrator.base.errors import InputError, ReadingError
+from orchestrator.base.errors import InputError, ReadingError, StorageError
 from orchestrator.base.files import one_line
 from orchestrator.config.settings import Config
 from orchestrator.training.loop import TrainingError
@@ -25,6 +25,8 @@ CUDA_FAULTS = (
     "NCCL error",
 )
 """Of torch's messages: after these a process is of no more use. Out of memory is none of them."""
+CLIENTS = ("botocore", "aiobotocore", "aiohttp")
+"""Packages that speak to servers, whose exceptions are no `OSError`."""
 LOST_NODES = ("node was terminated", "node has died", "Node failure", "node died", "node failed")
 """Of Ray's messages."""
 MEND = "mend that and go on with --resume"
@@ -47,11 +49,13 @@ def fault_of(error: BaseException | None) -> str | None:
     """Say in a line what a machine failed of; None where an error is no machine's."""
     if isinstance(error, RayTaskError):
         error = error.cause
-    if isinstance(error, MachineError | DeviceError | ReadingError):
+    if isinstance(error, MachineError | DeviceError | ReadingError | StorageError):
         return str(error)
     if isinstance(error, OSError):
         named = error.filename and error.strerror  # a full disk, mostly
         return f"{error.filename}: {error.strerror}" if named else _in_a_line(error)
+    if type(error).__module__.partition(".")[0] in CLIENTS:  # an answer that broke off
+        return _in_a_line(error) if error else None
     if isinstance(error, RuntimeError | RayError) and any(m in str(error) for m in CUDA_FAULTS):
         return _in_a_line(error)
     if isinstance(error, RayError) and any(words in str(error) for words in LOST_NODES):

@@ -21,6 +21,7 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 from typing_extensions import override
 
+from orchestrator.base.here import folder_here
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices, reservation
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
@@ -67,25 +68,28 @@ def train_on_workers(
     hooks: list[Any] = [*callbacks, StopAtOwnFault()]
     scaling = _scaling(assignment.config, devices.nodes())
     reserved: Any = scaling.resources_per_worker
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={**assignment.pack(), "shared": shared, "cpus": int(reserved["CPU"])},
-        scaling_config=scaling,
-        run_config=RunConfig(
-            # Ray Train would silently restore a run of the same name.
-            name=f"{trial.id}-{uuid.uuid4().hex[:8]}",
-            storage_path=str(trial.run_path / "logs" / "train"),
-            failure_config=FailureConfig(max_failures=assignment.config.train.max_failures),
-            callbacks=hooks,
-        ),
-    )
     if say:
         each = reserved | ({"GPU": 1} if scaling.use_gpu else {})
         fewest = assignment.config.min_workers or assignment.config.workers
         reservation.say_what_is_waited_for(each, fewest, say)
     try:
-        with _ctrl_c():
-            trainer.fit()
+        with folder_here(trial.run_path / "logs" / "train") as folder, _ctrl_c():
+            TorchTrainer(
+                _worker,
+                train_loop_config={
+                    **assignment.pack(),
+                    "shared": shared,
+                    "cpus": int(reserved["CPU"]),
+                },
+                scaling_config=scaling,
+                run_config=RunConfig(
+                    # Ray Train would silently restore a run of the same name.
+                    name=f"{trial.id}-{uuid.uuid4().hex[:8]}",
+                    storage_path=str(folder),  # of which we read nothing
+                    failure_config=FailureConfig(max_failures=assignment.config.train.max_failures),
+                    callbacks=hooks,
+                ),
+            ).fit()
     except (TrainingFailedError, RayError) as error:
         failures = _failures(error)
         if any("no GPUs found" in str(failure) for failure in failures):

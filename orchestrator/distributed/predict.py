@@ -1,7 +1,6 @@
 """Predict with a trained network, streamed through Ray Data."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, writing
+from orchestrator.base.files import Anywhere, parse_uri, writing
 from orchestrator.data.reading.decode import decode_into
 from orchestrator.data.reading.image_bytes import ReadingError, read_many
 from orchestrator.data.store.store import Store
@@ -27,7 +26,7 @@ BATCH, CUDA_BATCH = 256, 1024
 
 
 def predict(
-    model: Path, images: pd.DataFrame, threshold: float = 0.5, store: Store | None = None
+    model: Anywhere, images: pd.DataFrame, threshold: float = 0.5, store: Store | None = None
 ) -> pd.DataFrame:
     """Predict every image with the network at `model`, on all of the cluster's devices.
 
@@ -159,7 +158,7 @@ class _Predictor:
     """A worker of `predict`: holds the network on its device, and decodes where nobody else did."""
 
     def __init__(self, model: str, store: Store | None) -> None:
-        trained = load_model(Path(model))
+        trained = load_model(parse_uri(model))
         self._decode = _Decoder(trained.image_size, store)
         self._device = pick_device()
         self._network = trained.network.to(self._device)

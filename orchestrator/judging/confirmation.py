@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import children
 from orchestrator.judging.fairness import WOMAN, fair_of
 from orchestrator.judging.judge import Evaluated, evaluate_trial
-from orchestrator.run.directory import EVALUATED, Run, Trial
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import EVALUATED, Trial
 
 METRICS = (
     "accuracy", "mean_accuracy", "acc_women", "acc_men", "gap", "fair", "fair_lambda1",
@@ -71,7 +73,7 @@ def read_confirmed(run: Run, evaluated: Sequence[Evaluated]) -> list[Confirmed]:
 
 def _complete(run: Run, trial_id: str) -> list[Trial]:
     folder = run.confirm_path / trial_id
-    trials = [Trial(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    trials = list(map(Trial, children(folder)))
     return [trial for trial in trials if trial.has_ended and trial.result.state == "complete"]
 
 

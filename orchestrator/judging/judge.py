@@ -16,7 +16,8 @@ from orchestrator.base.errors import InputError
 from orchestrator.judging.fairness import GroupMetrics, group_metrics
 from orchestrator.judging.frontier import pareto_mask
 from orchestrator.judging.thresholds import FIXED, Thresholds, best_pair, best_shared
-from orchestrator.run.directory import PredictedRows, Run, Trial, TrialResult
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import PredictedRows, Trial, TrialResult
 
 Kind = Literal["fixed", "shared", "by_gender"]
 """Threshold 0.5; the best one for all faces; the best of women and of men, for which a face's

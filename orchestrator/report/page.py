@@ -7,6 +7,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.base.files import read_text
 from orchestrator.base.words import duration, first_line
 from orchestrator.judging.confirmation import count, spread
 from orchestrator.judging.fairness import GroupMetrics, metrics_from_counts
@@ -61,7 +62,7 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         data=[(key, value) for key, value in run.data.items() if key != "counts"],
         versions=run.recorded["versions"],
         tips={row["trial_id"]: _tip(row) for row in trials if row["state"] == "complete"},
-        config=(run.path / "config.yaml").read_text(encoding="utf-8"),
+        config=read_text(run.path / "config.yaml"),
     )
 
 

@@ -30,8 +30,9 @@ from orchestrator.report.front_plot import FrontPlot
 from orchestrator.report.page import page
 from orchestrator.report.plots import front_png
 from orchestrator.run.cost import in_summary
-from orchestrator.run.directory import EVALUATED, Run, TrialResult
+from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES, read
+from orchestrator.run.trial import EVALUATED, TrialResult
 
 REFERENCE_POINT = (0.5, 0.5)
 """The mean accuracy and the gap from which the front's hypervolume is measured."""
@@ -202,7 +203,7 @@ def _change(one: Evaluated, kind: Kind, base: Evaluated, fair_lambda: float) -> 
 
 def _states(run: Run, results: Sequence[TrialResult]) -> dict[str, int]:
     counts = Counter(result.state for result in results)
-    begun = sum(path.is_dir() for path in run.trials_path.iterdir())
+    begun = len(run.begun())
     return {
         "complete": counts["complete"],
         "failed": counts["failed"],

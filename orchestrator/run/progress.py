@@ -5,16 +5,17 @@ Sessions of a joint sweep keep theirs in ``RUN/sessions/<id>.json`` each, and ar
 
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from pydantic import ValidationError
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import Anywhere, children, read_text
 from orchestrator.base.strict import Strict
 from orchestrator.run.cost import Cost
-from orchestrator.run.directory import Run, State, Trial, in_order_of_ending
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import State, Trial, in_order_of_ending
 
 BASELINES = ("plain", "reference")
 RESUMED_AS = {"confirm": "sweep"}
@@ -260,7 +261,7 @@ def begin(
     return begun.model_copy(update={"share_before": begun.share_done()})
 
 
-def own_file(run: Run) -> Path:
+def own_file(run: Run) -> Anywhere:
     """Return where a session that begins keeps its progress; each of a joint sweep has its own."""
     if run.is_joint:
         return run.path / "sessions" / f"{uuid.uuid4().hex[:8]}.json"
@@ -269,7 +270,8 @@ def own_file(run: Run) -> Path:
 
 def read(run: Run) -> Progress | None:
     """Read how far a run is, in all its sessions; None when it has not begun yet."""
-    files = [run.path / "progress.json", *(run.path / "sessions").glob("*.json")]
+    sessions = children(run.path / "sessions") if run.is_joint else []
+    files = [run.path / "progress.json", *(path for path in sessions if path.suffix == ".json")]
     found = [progress for file in files if (progress := _read(file))]
     return merged(found) if found else None
 
@@ -294,9 +296,9 @@ def merged(sessions: Sequence[Progress]) -> Progress:
     return shown if len(sessions) == 1 else shown.model_copy(update=together)
 
 
-def _read(path: Path) -> Progress | None:
+def _read(path: Anywhere) -> Progress | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         return None
     try:

@@ -19,6 +19,7 @@ a resumed sweep are read from its trials' ``metrics.csv``, and no state is kept 
    European Journal of Operational Research 181(3), 2007.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -27,9 +28,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.base.files import read_bytes
 from orchestrator.config.settings import Config, TrainConfig
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES
+from orchestrator.run.trial import Trial
 from orchestrator.training.early_stopping import kept_so_far
 
 Direction = Literal["maximize", "minimize"]
@@ -186,11 +189,12 @@ class Halving:
 
     def recall(self, trial: Trial, config: Config) -> None:
         """Record what a trial's files say of it, whether it has ended or will be gone on with."""
-        path = trial.path / "metrics.csv"
-        if not path.exists():  # it failed, or was killed, in its first epoch
+        try:
+            content = read_bytes(trial.path / "metrics.csv")
+        except FileNotFoundError:  # it failed, or was killed, in its first epoch
             return
         # Before pandas 3.1 its parser missed last bits, and equal trials were equal no more.
-        table = pd.read_csv(path, dtype=str).astype(float)
+        table = pd.read_csv(io.BytesIO(content), dtype=str).astype(float)
         baseline = config.recipe in BASELINES
         for epoch, kept in kept_so_far(table, config.train):
             metrics = {**asdict(kept), "mean_accuracy": kept.mean_accuracy}

@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.config.settings import Config
 from orchestrator.judging.fairness import fair_of
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES, EndedTrial
+from orchestrator.run.trial import Trial
 from orchestrator.search.halving import Direction
 from orchestrator.search.space_settings import replayed
 from search_spaces import Space
@@ -137,8 +138,8 @@ def _recipe(number: int) -> str | None:
 
 def _files(run: Run) -> dict[int, Trial]:
     """Give the trials that have a folder, by their number."""
-    found = ((path, re.fullmatch(r"t(\d{3,})", path.name)) for path in run.trials_path.iterdir())
-    return {int(match[1]): Trial(path) for path, match in found if match}
+    found = ((trial, re.fullmatch(r"t(\d{3,})", trial.id)) for trial in run.begun())
+    return {int(match[1]): trial for trial, match in found if match}
 
 
 def _params(trial: Trial) -> dict[str, Any] | None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
 from orchestrator.judging.judge import Evaluated, evaluate, select_front
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES
+from orchestrator.run.trial import Trial
 from orchestrator.training.trial import Assignment
 
 

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL, make_url
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import one_line, read_json, write_json, writing
+from orchestrator.base.files import is_local, one_line, read_json, write_json, writing
 from orchestrator.base.locks import held
 from orchestrator.config.settings import Config, SweepConfig
+from orchestrator.run.claims import part_held
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES
 from orchestrator.search.record import OBJECTIVES, RECIPE, contradiction, tell_lost
@@ -60,9 +61,10 @@ def open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    with held(run.lock("study"), wait=True):  # two that join must not both make it
+    with part_held(run.path, "study", wait=True):  # two that join must not both make it
         study = _load(run, config, url, say)
-        if lost := tell_lost(study, run, space, config):
+        lost = tell_lost(study, run, space, config)
+        if lost and is_local(run.path):  # else it is always made from them
             say(f"{run.path}: its study lacked {lost} trials, and has them again from their files")
         # A generator started anew would repeat the suggestions of the first session, and sessions
         # that join before any of them has asked each other's.
@@ -94,7 +96,9 @@ def _load(run: Run, config: Config, url: str | None, say: Callable[[str], None])
                 f"--study-storage {_without_password(url)}: {what}, so it is no study of "
                 f"{run.path}; give the one that is"
             )
-        say(_put_aside(run.path / JOURNAL, what))
+        journal = run.path / JOURNAL
+        assert isinstance(journal, Path)  # what is told from the files cannot tell another thing
+        say(_put_aside(journal, what))
 
 
 def _put_aside(journal: Path, why: str) -> str:
@@ -139,6 +143,7 @@ def forget_killed_writer(run: Run) -> None:
     one.
     """
     journal = run.path / JOURNAL
+    assert isinstance(journal, Path)
     journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
     if not journal.exists():
         return
@@ -154,6 +159,9 @@ def forget_killed_writer(run: Run) -> None:
 def working_on(run: Run) -> Iterator[str]:
     """Show that this session is alive, for those that join; gives its name."""
     folder, name = run.path / "sessions", uuid.uuid4().hex[:8]
+    if not isinstance(folder, Path):  # it has the run's lease, and nobody joins
+        yield name
+        return
     folder.mkdir(exist_ok=True)
     mine = folder / name
     try:
@@ -164,8 +172,9 @@ def working_on(run: Run) -> Iterator[str]:
 
 
 def is_alive(run: Run, session: str) -> bool:
-    """Tell whether a session still works on the run."""
+    """Tell whether a session still works on the run, which is a joint one."""
     mark = run.path / "sessions" / session
+    assert isinstance(mark, Path)
     try:
         with held(mark, make=False) as free:
             return not free
@@ -174,7 +183,13 @@ def is_alive(run: Run, session: str) -> bool:
 
 
 def _storage(run: Run, url: str | None, say: Callable[[str], None]) -> tuple[str, BaseStorage]:
-    """Return the study's name and where it is kept."""
+    """Return the study's name and where it is kept.
+
+    On an object store, where nothing can be added to a file, that is this process's memory: there
+    the study is made from the trials' files each time.
+    """
+    if not isinstance(run.path, Path):
+        return "sweep", InMemoryStorage()
     place = run.path / PLACE
     if url is None:
         if place.exists():

@@ -1,6 +1,5 @@
 """A sweep from its study to its last retraining, in one process of perhaps several."""
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,14 +10,15 @@ from typing import NamedTuple, Self
 import optuna
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import parse_uri, write_json
-from orchestrator.base.locks import held
+from orchestrator.base.files import make_folder, parse_uri, read_bytes, write_json, writing
+from orchestrator.base.here import copied_here
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
 from orchestrator.distributed.faults import MEND
 from orchestrator.distributed.sharing import Shared, SharedData, share_data
 from orchestrator.run import progress
+from orchestrator.run.claims import part_held
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
 from orchestrator.search.expected_cost import cost_of
@@ -40,13 +40,17 @@ OWN_SPACE = "space.py"
 def keep_space(run: Run, config: Config) -> None:
     """Copy the user's own search space into a new run, which must mean the same ever after."""
     if config.sweep.space not in SPACES:
-        shutil.copyfile(Path(config.sweep.space).expanduser(), run.path / OWN_SPACE)
+        with writing(run.path / OWN_SPACE) as file:
+            file.write(Path(config.sweep.space).expanduser().read_bytes())
 
 
 def space_of(run: Run, config: Config) -> Space:
     """Give a run's search space; `InputError` where it is no longer there."""
     own = run.path / OWN_SPACE
-    return get(str(own) if own.exists() else config.sweep.space)
+    if not own.exists():
+        return get(config.sweep.space)
+    with copied_here(own) as here:
+        return get(str(here))
 
 
 def _warm_start(
@@ -72,7 +76,7 @@ def _warm_start(
 def _edited_space(run: Run, config: Config) -> list[str]:
     """Say that the user's own space is another one by now than the run's copy of it."""
     own, theirs = run.path / OWN_SPACE, Path(config.sweep.space).expanduser()
-    if not own.exists() or not theirs.is_file() or own.read_bytes() == theirs.read_bytes():
+    if not own.exists() or not theirs.is_file() or read_bytes(own) == theirs.read_bytes():
         return []
     return [
         f"{config.sweep.space}: edited since the run began, which goes on with its own copy, "
@@ -201,8 +205,8 @@ class Sweep:
 
     def _confirm(self, searched: Outcome, shared: Shared, screen: Screen) -> Outcome:
         """Retrain what won, unless another session does."""
-        self.run.confirm_path.mkdir(exist_ok=True)
-        with held(self.run.lock("confirm")) as ours:
+        make_folder(self.run.confirm_path)
+        with part_held(self.run.path, "confirm") as ours:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
             return self._retrain(shared, screen) or searched

@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
 
+from orchestrator.base.here import folder_here
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices
 from orchestrator.distributed.devices import Node
@@ -23,13 +24,15 @@ from orchestrator.distributed.faults import OWN_FAULTS, fault_of, is_own
 from orchestrator.distributed.many_workers import train_on_workers
 from orchestrator.distributed.no_cuda import refuse_no_cuda
 from orchestrator.distributed.sharing import Shared
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
 from orchestrator.run.progress import EndedTrial, RunningTrial, Score
 from orchestrator.run.screen import ProgressDisplay
+from orchestrator.run.trial import Trial
 from orchestrator.search.halving import Halving, Rungs, restore
 from orchestrator.search.halving_scheduler import HalvingScheduler
 from orchestrator.search.record import OBJECTIVES
-from orchestrator.search.searcher import ListedTrials, StudyTrials, Trials
+from orchestrator.search.searcher import StudyTrials
+from orchestrator.search.trials import ListedTrials, Trials
 from orchestrator.training.trial import Assignment, report_row, run_trial, write_failure
 
 MOST_CPU_TRIALS = 4
@@ -110,25 +113,27 @@ def _run(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(config.sweep.trials)
     # The trial writes its own metrics and events; Tune's would repeat them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    tune.Tuner(
-        tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
-        tune_config=tune.TuneConfig(
-            search_alg=trials,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-            # A new actor costs seconds of imports. That of several workers waits for them in Ray
-            # Train, never hears that it was stopped, and would fail the next trial.
-            reuse_actors=config.workers == 1,
-            **more,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(run.logs_path),
-            # A trial whose process died goes on from its checkpoint.
-            failure_config=tune.FailureConfig(max_failures=config.train.max_failures),
-            callbacks=[_Follower(trials, display)],
-            verbose=0,
-        ),
-    ).fit()
+    tune_config = tune.TuneConfig(
+        search_alg=trials,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+        # A new actor costs seconds of imports. That of several workers waits for them in Ray
+        # Train, never hears that it was stopped, and would fail the next trial.
+        reuse_actors=config.workers == 1,
+        **more,
+    )
+    with folder_here(run.logs_path) as folder:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
+            tune_config=tune_config,
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(folder),  # of which we read nothing
+                # A trial whose process died goes on from its checkpoint.
+                failure_config=tune.FailureConfig(max_failures=config.train.max_failures),
+                callbacks=[_Follower(trials, display)],
+                verbose=0,
+            ),
+        ).fit()
 
 
 def plan(config: Config, nodes: Sequence[Node]) -> dict[str, float]:

@@ -10,8 +10,9 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import read_json
 from orchestrator.config.layers import with_recipe
 from orchestrator.config.settings import Config
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES
+from orchestrator.run.trial import Trial
 from orchestrator.search.record import WARM, values
 from orchestrator.search.space_settings import replayed, suggested
 from search_spaces import Space

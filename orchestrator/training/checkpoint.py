@@ -1,14 +1,14 @@
 """A trial's checkpoint: all that it needs to end as if it had never been interrupted."""
 
+import io
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import one_line, writing
+from orchestrator.base.files import Anywhere, one_line, read_bytes, writing
 from orchestrator.config.settings import Config
 from orchestrator.training.inference import rank_and_world
 
@@ -38,7 +38,7 @@ class Checkpoints:
         The trial's; a checkpoint of another configuration is not gone on from.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, folder: Anywhere, config: Config) -> None:
         self._path, self._every = folder / FILE, config.train.checkpoint_seconds
         self._config = config.model_dump_json(exclude=MAY_CHANGE)
         self._written = time.monotonic()
@@ -74,10 +74,12 @@ class Checkpoints:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any] | None:
-        if not self._path.exists():
+        try:
+            content = io.BytesIO(read_bytes(self._path))  # that a disk fails of this is no damage
+        except FileNotFoundError:
             return None
         try:
-            saved = torch.load(self._path, map_location="cpu", weights_only=True)
+            saved = torch.load(content, map_location="cpu", weights_only=True)
             return dict(saved["state"]) if saved["config"] == self._config else None
         except Exception as error:  # a damaged file raises whatever its reader stumbled over
             raise InputError(

@@ -4,12 +4,10 @@ With `torch.distributed` initialised every worker calls `run_trial`, and the fir
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from tensorboardX import SummaryWriter
 from torch import nn
 
 import models
 from models.config import ModelConfig
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import one_line, writing
+from orchestrator.base.files import Anywhere, one_line, parse_uri, writing
+from orchestrator.base.here import copied_here
 from orchestrator.config.settings import Config, Precision
 from orchestrator.data.store.arrays import Arrays
-from orchestrator.run.directory import EVALUATED, State, Trial, TrialResult
+from orchestrator.run.trial import EVALUATED, State, Trial, TrialResult
 from orchestrator.training.checkpoint import FILE as CHECKPOINT
-from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.early_stopping import EpochMetrics, kept_so_far
+from orchestrator.training.epoch_record import EpochRecord
 from orchestrator.training.inference import computed_in, pick_device, rank_and_world
 from orchestrator.training.loop import Training, TrainingError
 
@@ -66,7 +64,7 @@ class Assignment:
     def unpack(cls, packed: Mapping[str, Any]) -> "Assignment":
         """Turn what `pack` made back into an assignment."""
         config = Config.model_validate(packed["config"])
-        return cls(Trial(Path(packed["path"])), config, packed["params"])
+        return cls(Trial(parse_uri(packed["path"])), config, packed["params"])
 
 
 def run_trial(
@@ -103,7 +101,7 @@ def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Repor
     if first := rank_and_world()[0] == 0:
         trial.note_start()
         trial.write_params(assignment.params)
-    with _Record(trial, training, writes=first) as record:
+    with EpochRecord(trial, training, writes=first) as record:
         for metrics in training:
             record.add(metrics)
             if report and training.kept:
@@ -197,7 +195,7 @@ class TrainedModel:
 
 
 def save_model(
-    folder: Path, model: nn.Module, config: Config, image_size: int, device: torch.device
+    folder: Anywhere, model: nn.Module, config: Config, image_size: int, device: torch.device
 ) -> None:
     """Write ``model.safetensors``, whose metadata is all that `load_model` needs.
 
@@ -214,17 +212,19 @@ def save_model(
         file.write(save(state, metadata={ABOUT: json.dumps(about)}))
 
 
-def load_model(file: Path) -> TrainedModel:
+def load_model(file: Anywhere) -> TrainedModel:
     """Read a trained network; one that is missing or damaged raises `InputError`."""
     if not file.exists():
         raise InputError(f"{file}: no model here; choose a complete trial with --trial")
     try:
-        with safe_open(str(file), "pt") as opened:
-            about = json.loads(opened.metadata()[ABOUT])
+        with copied_here(file) as here:
+            with safe_open(str(here), "pt") as opened:
+                about = json.loads(opened.metadata()[ABOUT])
+            trained = load_file(str(here))
         config = ModelConfig.model_validate(about["model"])
         image_size = int(about["image_size"])
         model = models.build(config, image_size, pretrained=False)
-        state, trained = model.state_dict(), load_file(str(file))
+        state = model.state_dict()
         if trained.keys() != state.keys():
             raise ValueError("its weights are not those of its network")
         state.update(trained)  # what has torch's notes on versions, without which some do not load
@@ -255,62 +255,3 @@ def _predictions(
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-class _Record:
-    """The epochs of a trial: written as they come by the first worker, and gone on with.
-
-    Parameters
-    ----------
-    trial
-        Where to write.
-    training
-        Brought to where the trial's checkpoint was, if it has one.
-    writes
-        Whether this worker writes.
-    """
-
-    def __init__(self, trial: Trial, training: Training, *, writes: bool) -> None:
-        self._trial, self._training, self._writes = trial, training, writes
-        self.checkpoints = Checkpoints(trial.path, training.config)
-        self.epochs: list[EpochMetrics] = []
-        self._before, self._started = 0.0, time.perf_counter()
-        if saved := self.checkpoints.load():
-            training.load_state_dict(saved["training"])
-            self.epochs = [EpochMetrics.of(epoch) for epoch in saved["epochs"]]
-            self._before = saved["seconds"]
-
-    @property
-    def seconds(self) -> float:
-        """Of training and validation, also before it was interrupted."""
-        return self._before + time.perf_counter() - self._started
-
-    def __enter__(self) -> Self:
-        if self._writes:
-            # Epochs that were lost with a killed process are shown once, as they were repeated.
-            self._events = SummaryWriter(str(self._trial.path), purge_step=len(self.epochs) + 1)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._writes:
-            self._events.close()
-
-    def add(self, metrics: EpochMetrics) -> None:
-        """Take an epoch in."""
-        self.epochs.append(metrics)
-        if not self._writes:
-            return
-        epochs = [epoch.as_row() for epoch in self.epochs]
-        self._trial.write_metrics(pd.DataFrame(epochs))
-        for name, value in epochs[-1].items():
-            if name != "epoch":
-                self._events.add_scalar(name, value, metrics.epoch)
-        self._events.flush()
-        if self.checkpoints.due():
-            self.checkpoints.write(
-                {
-                    "training": self._training.state_dict(),
-                    "epochs": epochs,
-                    "seconds": self.seconds,
-                }
-            )

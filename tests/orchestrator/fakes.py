@@ -12,7 +12,8 @@ import pandas as pd
 from orchestrator.config.layers import resolve, with_overrides
 from orchestrator.config.settings import Config
 from orchestrator.judging.fairness import group_metrics, predict_labels
-from orchestrator.run.directory import Run, Trial, TrialResult
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import Trial, TrialResult
 
 
 @dataclass

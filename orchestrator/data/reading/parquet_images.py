@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.base.files import Anywhere, parse_uri, source_of, version_of
+from orchestrator.base.files import Anywhere, parse_uri, version_of
+from orchestrator.base.source_files import source_of
 from orchestrator.data.reading import columnar
 
 SCHEME = "parquet://"

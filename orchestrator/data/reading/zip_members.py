@@ -13,7 +13,8 @@ from functools import lru_cache
 from itertools import groupby
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, one_line, parse_uri, reason_of, source_of, version_of
+from orchestrator.base.files import Anywhere, one_line, parse_uri, reason_of, version_of
+from orchestrator.base.source_files import source_of
 from orchestrator.data.reading.file_kinds import is_junk
 
 SCHEME = "zip://"

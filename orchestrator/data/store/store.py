@@ -33,8 +33,9 @@ from orchestrator.base.files import (
     one_line,
     parse_uri,
     reason_of,
-    source_of,
+    refuse_unreachable,
 )
+from orchestrator.base.source_files import source_of
 from orchestrator.data.splits import SPLITS, stratum_of
 from orchestrator.data.store.arrays import Arrays, ImagesOnDisk, blocks_of, pixels
 from orchestrator.data.store.meta import PREPARE_AGAIN, Meta, Shard, named_counts, read_meta
@@ -66,6 +67,7 @@ class Store:
             to reach it.
         """
         path = parse_uri(where)
+        refuse_unreachable(path)
         store = cls(path, read_meta(path))
         shards = [shard for split in SPLITS for shard in store.meta.shards[split]]
         others = [DROPPED, *([ATTRIBUTES] if store.meta.attributes else [])]

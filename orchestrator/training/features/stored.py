@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError, ReadingError
-from orchestrator.base.files import Anywhere, is_local, reason_of, source_of
+from orchestrator.base.files import Anywhere, is_local, reason_of
+from orchestrator.base.source_files import source_of
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.data.store.meta import Shard
 from orchestrator.data.store.store import FINGERPRINT, Store

@@ -14,12 +14,12 @@ from orchestrator.base.files import (
     read_json,
     refuse_existing,
     remove_tree,
-    source_of,
     version_of,
     write_json,
     write_text,
     writing,
 )
+from orchestrator.base.source_files import source_of
 
 
 def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

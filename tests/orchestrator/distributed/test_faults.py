@@ -11,7 +11,7 @@ from orchestrator.base.errors import InputError, ReadingError
 from orchestrator.config.layers import resolve
 from orchestrator.distributed import one_worker
 from orchestrator.distributed.faults import DeviceError, MachineError, fault_of, is_own, verdict
-from orchestrator.run.directory import Trial
+from orchestrator.run.trial import Trial
 from orchestrator.training.loop import TrainingError
 from orchestrator.training.trial import Assignment
 

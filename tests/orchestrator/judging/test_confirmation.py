@@ -12,7 +12,8 @@ from orchestrator.judging.fairness import fair_of
 from orchestrator.report.page import verdict
 from orchestrator.report.report import write_report
 from orchestrator.report.tables import print_summary
-from orchestrator.run.directory import Run, Trial
+from orchestrator.run.directory import Run
+from orchestrator.run.trial import Trial
 
 RETRAINED = [trial for trial in SWEEP if trial.id in ("t000", "t001", "t010", "t013")]
 

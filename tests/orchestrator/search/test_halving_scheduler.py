@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from ray.tune.utils import flatten_dict
 
 from orchestrator.config.layers import resolve
-from orchestrator.run.directory import Trial
+from orchestrator.run.trial import Trial
 from orchestrator.search.halving import Halving, Rungs
 from orchestrator.search.halving_scheduler import HalvingScheduler
 from orchestrator.training.early_stopping import EpochMetrics

@@ -16,9 +16,10 @@ from orchestrator.config.layers import resolve, with_overrides
 from orchestrator.run.directory import Run
 from orchestrator.search.record import WARM, own, values
 from orchestrator.search.retrain_winners import retrainings
-from orchestrator.search.searcher import ListedTrials, StudyTrials
+from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.space_settings import check_space
 from orchestrator.search.study import open_study, working_on
+from orchestrator.search.trials import ListedTrials
 from orchestrator.search.warm_start import warm_start
 from orchestrator.training.trial import write_failure
 from search_spaces import get

@@ -85,7 +85,7 @@ def test_a_resume_finds_all_done_and_changes_nothing(run):
 
 def test_another_process_is_kept_off_a_run(run, capfd):
     before = (run.path / "config.yaml").read_bytes()
-    with held(run.lock("run")):
+    with held(run.path / ".run.lock"):
         assert main(["sweep", "--out", str(run.path), "--resume", "--trials", "99"]) == 2
     assert (run.path / "config.yaml").read_bytes() == before
     assert "another fairfront is at work on this run" in capfd.readouterr().err
@@ -107,7 +107,7 @@ def test_a_sweep_that_has_had_enough_is_confirmed_too(folder, data, capfd):
 def test_only_one_session_retrains(run, capfd):
     (again, *_) = sorted((run.path / "confirm").glob("*/*/result.json"))
     again.unlink()
-    with held(run.lock("confirm")):
+    with held(run.path / ".confirm.lock"):
         assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
     assert "another session retrains what won" in capfd.readouterr().err
     assert not again.exists()

@@ -11,7 +11,7 @@ from toys import toy_data
 import models
 from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve, with_overrides
-from orchestrator.run.directory import Trial
+from orchestrator.run.trial import Trial
 from orchestrator.training.checkpoint import FILE, Checkpoints
 from orchestrator.training.loop import Training, TrainingError
 from orchestrator.training.trial import Assignment, load_model, run_trial, save_model

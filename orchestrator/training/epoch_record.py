@@ -1,0 +1,78 @@
+"""The epochs of a trial as they come: its metrics, TensorBoard's events, and its checkpoint."""
+
+import time
+from contextlib import ExitStack
+from typing import Self
+
+import pandas as pd
+from tensorboardX import SummaryWriter
+
+from orchestrator.base.here import copy_out, folder_here
+from orchestrator.run.trial import Trial
+from orchestrator.training.checkpoint import Checkpoints
+from orchestrator.training.early_stopping import EpochMetrics
+from orchestrator.training.loop import Training
+
+
+class EpochRecord:
+    """The epochs of a trial: written as they come by the first worker, and gone on with.
+
+    Parameters
+    ----------
+    trial
+        Where to write.
+    training
+        Brought to where the trial's checkpoint was, if it has one.
+    writes
+        Whether this worker writes.
+    """
+
+    def __init__(self, trial: Trial, training: Training, *, writes: bool) -> None:
+        self._trial, self._training, self._writes = trial, training, writes
+        self._stack = ExitStack()
+        self.checkpoints = Checkpoints(trial.path, training.config)
+        self.epochs: list[EpochMetrics] = []
+        self._before, self._started = 0.0, time.perf_counter()
+        if saved := self.checkpoints.load():
+            training.load_state_dict(saved["training"])
+            self.epochs = [EpochMetrics.of(epoch) for epoch in saved["epochs"]]
+            self._before = saved["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Of training and validation, also before it was interrupted."""
+        return self._before + time.perf_counter() - self._started
+
+    def __enter__(self) -> Self:
+        if self._writes:
+            # Their writer adds to a file, which no object store can.
+            self._folder = self._stack.enter_context(folder_here(self._trial.path))
+            # Epochs that were lost with a killed process are shown once, as they were repeated.
+            self._events = SummaryWriter(str(self._folder), purge_step=len(self.epochs) + 1)
+            self._stack.callback(self._events.close)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def add(self, metrics: EpochMetrics) -> None:
+        """Take an epoch in."""
+        self.epochs.append(metrics)
+        if not self._writes:
+            return
+        epochs = [epoch.as_row() for epoch in self.epochs]
+        self._trial.write_metrics(pd.DataFrame(epochs))
+        for name, value in epochs[-1].items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, metrics.epoch)
+        self._events.flush()
+        if self._folder != self._trial.path:
+            copy_out(self._folder.iterdir(), self._trial.path)
+        if self.checkpoints.due():
+            self.checkpoints.write(
+                {
+                    "training": self._training.state_dict(),
+                    "epochs": epochs,
+                    "seconds": self.seconds,
+                }
+            )

@@ -1,0 +1,108 @@
+"""S3: faults that pass are waited for, others are one line, and no key is in any."""
+
+import threading
+
+import pytest
+from s3_server import KEY, SECRET
+
+from orchestrator.base.errors import StorageError
+from orchestrator.base.files import append_line, children, parse_uri, read_text, write_text
+from orchestrator.base.here import copied_here, copy_out, folder_here
+from orchestrator.base.s3 import S3
+from orchestrator.cli import main
+from orchestrator.distributed.faults import fault_of
+
+pytestmark = pytest.mark.usefixtures("s3")
+PLACE = "s3://faces/run"
+
+
+def test_files_are_written_whole_and_listed(tmp_path):
+    folder = parse_uri("s3://faces/files")
+    assert children(folder) == []
+    append_line(folder / "starts.txt", "one")
+    append_line(folder / "starts.txt", "two")
+    assert read_text(folder / "starts.txt") == "one\ntwo\n"
+    (tmp_path / "events").write_text("x")
+    copy_out(tmp_path.iterdir(), folder / "logs")
+    assert [path.name for path in children(folder)] == ["logs", "starts.txt"]
+    with copied_here(folder / "logs" / "events") as here:
+        assert here.read_text() == "x"
+    assert not here.exists()
+    with folder_here(folder) as here:
+        assert here.is_dir()
+    with folder_here(tmp_path) as here:
+        assert here == tmp_path
+
+
+def test_a_server_that_comes_back_is_waited_for(s3):
+    path = parse_uri("s3://faces/late")
+    write_text(path, "before")
+    s3.stop()
+    back = threading.Timer(1.0, s3.start)
+    back.start()
+    write_text(path, "after")
+    back.join()
+    assert read_text(path) == "after"
+
+
+@pytest.mark.usefixtures("anew")
+def test_one_that_does_not_is_a_fault_of_the_machine(monkeypatch):
+    monkeypatch.setattr(S3, "patience", 0.2)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StorageError, match="the server cannot be reached") as failed:
+        write_text(parse_uri("s3://faces/gone"), "")
+    assert fault_of(failed.value) == str(failed.value)
+
+
+@pytest.fixture
+def anew():
+    """The client begins anew, as that of another process does."""
+    S3.clear_instance_cache()
+    yield
+    S3.clear_instance_cache()
+
+
+def refused(capsys, out, *words):
+    capsys.readouterr()
+    command = words or ("report",)
+    assert main([*command, out]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fairfront: {out}: ")
+    assert KEY not in line
+    assert SECRET not in line
+    return line
+
+
+@pytest.mark.usefixtures("anew")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report",),
+        ("inspect",),
+        ("prepare", "synthetic:40", "--out"),
+        ("train", "--out", "s3://faces/new", "--data"),
+    ],
+)
+def test_a_bucket_that_is_not_there_is_named(capsys, words):
+    assert "no such bucket; make it" in refused(capsys, "s3://nowhere/run", *words)
+
+
+@pytest.mark.usefixtures("anew")
+def test_keys_that_the_server_does_not_know(capsys, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOFNOBODY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    line = refused(capsys, PLACE)
+    assert "AWS_ACCESS_KEY_ID" in line
+    assert "AKIDOFNOBODY" not in line
+
+
+@pytest.mark.usefixtures("anew")
+def test_no_keys_at_all(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    assert "no credentials; set AWS_ACCESS_KEY_ID" in refused(capsys, PLACE)
+
+
+@pytest.mark.usefixtures("anew")
+def test_a_server_that_is_not_there(capsys, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert "the server cannot be reached" in refused(capsys, PLACE)
