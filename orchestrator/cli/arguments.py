@@ -23,6 +23,7 @@ SETTINGS = {
     "objective": "sweep.objective",
     "sampler": "sweep.sampler",
     "hours": "sweep.hours",
+    "finalists": "sweep.finalists",
     "confirm": "sweep.confirm",
     "concurrent": "sweep.concurrent",
 }
@@ -36,7 +37,7 @@ FREE = {
     "sweep": tuple(
         f"sweep.{name}"
         for name in (
-            *("trials", "hours", "concurrent", "confirm"),
+            *("trials", "hours", "concurrent", "finalists", "confirm"),
             *("epoch_budget", "patience", "max_failed", "confirm_folds"),
         )
     ),

@@ -130,10 +130,13 @@ class SweepConfig(Strict):
     """Begin no more trials when the front's hypervolume has stood still for so many."""
     max_failed: int | None = Field(default=10, ge=1)
     """Begin no more trials when so many have failed: something else is wrong."""
-    confirm: int = Field(default=0, ge=0)
-    """Retrain the front and the baselines on so many new seeds, in the end."""
-    confirm_folds: int | None = Field(default=None, ge=2, le=100)
-    """And each on every one of so many folds of train and val."""
+    finalists: int = Field(default=8, ge=0)
+    """In the end retrain so many, the best by score, and the baselines, and choose among them by
+    what they get right of faces that they were not trained on; 0: the search's best it is."""
+    confirm: int = Field(default=1, ge=0)
+    """Each on so many new seeds; 0: none is retrained."""
+    confirm_folds: int | None = Field(default=4, ge=2, le=100)
+    """And on every one of so many folds of train and val; null: on train, and judged by val."""
 
     @model_validator(mode="after")
     def _one_objective(self) -> "SweepConfig":

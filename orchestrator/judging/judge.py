@@ -114,16 +114,17 @@ def _digest(rows: PredictedRows) -> str:
 
 
 def select_best(evaluated: Sequence[Evaluated]) -> Evaluated | None:
-    """Choose the highest fair metric on validation at 0.5; of equals the smaller gap, then the id.
+    """Choose the first by `score_rank`.
 
-    The other kinds are no candidates: the best of thousands of thresholds flatters itself.
+    The other kinds of thresholds are no candidates: the best of thousands flatters itself.
     """
+    return min(evaluated, key=score_rank, default=None)
 
-    def rank(one: Evaluated) -> tuple[float, float, str]:
-        val = one.judged["fixed"].val
-        return -val.fair, val.gap, one.id
 
-    return min(evaluated, key=rank, default=None)
+def score_rank(one: Evaluated) -> tuple[float, float, str]:
+    """Sort by the highest fair metric on validation at 0.5; of equals the smaller gap, then id."""
+    val = one.judged["fixed"].val
+    return -val.fair, val.gap, one.id
 
 
 def select_front(evaluated: Sequence[Evaluated], kind: Kind = "fixed") -> list[Evaluated]:

@@ -19,11 +19,11 @@ from orchestrator.data.store.store import Store
 from orchestrator.distributed.faults import MEND
 from orchestrator.distributed.sharing import Shared, share_data
 from orchestrator.run import progress
-from orchestrator.run.directory import Run
+from orchestrator.run.directory import Run, Trial
 from orchestrator.run.screen import Screen
 from orchestrator.search.halving import Rungs
 from orchestrator.search.record import WARM
-from orchestrator.search.retrain_winners import retrainings
+from orchestrator.search.retrain_winners import next_round, words_before
 from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.study import open_study, working_on
 from orchestrator.search.sweep_limits import EXHAUSTED
@@ -142,12 +142,13 @@ class Sweep:
 
     def go_on(self, screen: Screen) -> Outcome:
         """Run the trials that are left, and then the retrainings; Ray must run."""
-        for word in (*self.store.meta.empty_strata(), *self.words):
+        before = words_before(self.config, self.run.complete())
+        for word in (*self.store.meta.empty_strata(), *self.words, *([before] if before else [])):
             screen.say(word)
         try:
             shared = share_data(self.store, self.config, screen).splits
             outcome = self._search(shared, screen)
-            if outcome.searched and self.config.sweep.confirm:
+            if outcome.searched and self._retrains:
                 outcome = self._confirm(outcome, shared, screen)
         except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
             return Outcome(done=False)
@@ -193,32 +194,46 @@ class Sweep:
             return Outcome(done=True, why=why, searched=not elsewhere)
         return Outcome(done=False)
 
+    @property
+    def _retrains(self) -> bool:
+        return bool(self.config.sweep.finalists and self.config.sweep.confirm)
+
     def _confirm(self, searched: Outcome, shared: Shared, screen: Screen) -> Outcome:
-        """Retrain what won, unless another session does."""
+        """Retrain the finalists, unless another session does."""
         self.run.confirm_path.mkdir(exist_ok=True)
         with held(self.run.lock("confirm")) as ours:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
-            return self._retrain(shared, screen) or searched
+            try:
+                return self._retrain(shared, screen) or searched
+            except InputError as error:  # what was found stays found
+                return Outcome(done=True, why=f"the finalists cannot be retrained: {error}")
 
     def _retrain(self, shared: Shared, screen: Screen) -> Outcome | None:
-        """Retrain what won; return how that ended before its time."""
-        by_fold = retrainings(self.run, self.config)
-        every = [one.trial for assignments in by_fold.values() for one in assignments]
+        """Retrain the finalists, round by round; return how that ended before its time."""
+        following = next_round(self.run, self.config)
+        if following is None:
+            return None
+        done = [Trial(path.parent) for path in self.run.confirm_path.glob("*/*/result.json")]
+        every = [*done, *(one.trial for one in following.assignments)]
+        total = len(done) + following.at_most
         begun = progress.begin(
-            self.run, "confirm", len(every), self.config.train.epochs, time.time(), trials=every
+            self.run, "confirm", total, self.config.train.epochs, time.time(), trials=every
         )
         with screen.show(self.run, begun) as display:
-            for fold, assignments in by_fold.items():
+            while following:
+                ended = len(display.progress.ended)
+                more = {"trials_total": ended + following.at_most}
+                display.update(display.progress.model_copy(update=more))
                 data = shared
-                if all(one.trial.has_ended for one in assignments):
-                    continue
-                if fold is not None:
-                    folds = {"data.folds": self.config.sweep.confirm_folds, "data.fold": fold}
-                    config = with_overrides(self.config, folds)
+                if following.fold is not None:
+                    folds = self.config.sweep.confirm_folds
+                    dealt = {"data.folds": folds, "data.fold": following.fold}
+                    config = with_overrides(self.config, dealt)
                     data = share_data(self.store, config, screen).splits
-                faults = retrain(self.run, self.config, assignments, data, display)
-                if not all(one.trial.has_ended for one in assignments):
+                faults = retrain(self.run, self.config, following.assignments, data, display)
+                if not all(one.trial.has_ended for one in following.assignments):
                     display.update(display.progress.model_copy(update={"state": "interrupted"}))
                     return Outcome.of_faults(faults) if faults else Outcome(done=False)
+                following = next_round(self.run, self.config)
         return None
