@@ -130,6 +130,10 @@ class SweepConfig(Strict):
     """Begin no more trials when the front's hypervolume has stood still for so many."""
     max_failed: int | None = Field(default=10, ge=1)
     """Begin no more trials when so many have failed: something else is wrong."""
+    plain_share: float = Field(default=0.2, ge=0, le=1)
+    """The share of the trials that tune plain cross-entropy: they have the space's recipe part
+    (rate, epochs, augmentation, decay), and of the rest what stands for plain. A gain over the best
+    of them is none of tuning. 0: none does."""
     finalists: int = Field(default=8, ge=0)
     """In the end retrain so many, the best by score, and the baselines, and choose among them by
     what they get right of faces that they were not trained on; 0: the search's best it is."""

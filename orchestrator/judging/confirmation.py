@@ -68,9 +68,9 @@ class Confirmation:
             return None
         return winner(self.race.left, self.race.keys, self._lambda)
 
-    def best_but(self, others: Container[str]) -> Evaluated | None:
-        """Return the best by pooled counts that is none of `others`, once the race has ended."""
-        left = [one for one in self.race.left if one.trial.id not in others]
+    def best_of(self, ids: Container[str]) -> Evaluated | None:
+        """Return the best of some by pooled counts, once the race has ended."""
+        left = [one for one in self.race.left if one.trial.id in ids]
         if self.winner is None or not left:
             return None
         return winner(left, self.race.keys, self._lambda).trial

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
+from orchestrator.config.layers import value_at
+from orchestrator.config.recipes import PLAIN
 from orchestrator.judging.fairness import GroupMetrics, group_metrics
 from orchestrator.judging.frontier import pareto_mask
 from orchestrator.judging.thresholds import FIXED, Thresholds, best_pair, best_shared
@@ -125,6 +127,12 @@ def score_rank(one: Evaluated) -> tuple[float, float, str]:
     """Sort by the highest fair metric on validation at 0.5; of equals the smaller gap, then id."""
     val = one.judged["fixed"].val
     return -val.fair, val.gap, one.id
+
+
+def is_plain(one: Evaluated) -> bool:
+    """Tell whether a trial is cross-entropy without weights, however it was trained otherwise."""
+    config = one.result.config
+    return all(value_at(config, key) == value for key, value in PLAIN.items())
 
 
 def select_front(evaluated: Sequence[Evaluated], kind: Kind = "fixed") -> list[Evaluated]:

@@ -16,7 +16,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config
 from orchestrator.judging.fairness import WOMAN, count_correct, metrics_from_counts
 from orchestrator.judging.intervals import Limits, fair_change_from
-from orchestrator.judging.judge import Evaluated, evaluate_trial, score_rank, select_front
+from orchestrator.judging.judge import Evaluated, evaluate_trial, is_plain, score_rank, select_front
 from orchestrator.judging.pooled import Judged, measure
 from orchestrator.run.directory import Run, Trial
 from orchestrator.run.progress import BASELINES
@@ -95,7 +95,10 @@ def _right(networks: Sequence[Evaluated], split: str) -> NDArray[np.bool_]:
 
 
 def finalists(evaluated: Sequence[Evaluated], config: Config) -> list[Evaluated]:
-    """Return the best of the search by score, and the baselines; with `pareto` the front first."""
+    """Return the baselines and the best of the search by score; with `pareto` the front first.
+
+    The best of those that tuned plain is a baseline, too.
+    """
     if not (config.sweep.finalists and config.sweep.confirm):
         return []
     front = select_front(evaluated) if config.sweep.objective == "pareto" else ()
@@ -103,7 +106,9 @@ def finalists(evaluated: Sequence[Evaluated], config: Config) -> list[Evaluated]
     searched = [one for one in evaluated if one.result.recipe not in BASELINES]
     ranked = sorted(searched, key=lambda one: (one.id not in first, *score_rank(one)))
     baselines = [one for one in evaluated if one.result.recipe in BASELINES]
-    return [*baselines, *ranked[: config.sweep.finalists]]
+    tuned = next(filter(is_plain, sorted(searched, key=score_rank)), None)
+    ranked = [one for one in ranked if one is not tuned]
+    return [*baselines, *([tuned] if tuned else []), *ranked[: config.sweep.finalists]]
 
 
 def rounds(config: Config) -> list[list[Key]]:
@@ -186,8 +191,8 @@ def run_race(
     """Say who is left after the rounds that are done, and what is to be trained next.
 
     After each round those are out whose fair metric of the pooled counts is behind the leader's on
-    the same faces by more than chance explains; the plain baseline stays, since the change against
-    it is the question.
+    the same faces by more than chance explains; plain and what tuned it stay, since the change
+    against them is the question.
 
     Parameters
     ----------
@@ -230,7 +235,7 @@ def _beaten(left: Sequence[Retrained], keys: Sequence[Key], fair_lambda: float) 
     leader = winner(left, keys, fair_lambda)
     found = []
     for one in left:
-        if one is leader or one.trial.result.recipe == "plain":
+        if one is leader or is_plain(one.trial):
             continue
         behind = fair_change(one, leader, "val", keys, fair_lambda)
         if behind.value + MARGIN * (behind.high - behind.value) < 0:

@@ -21,6 +21,7 @@ from orchestrator.judging.judge import (
     Evaluated,
     Kind,
     evaluate,
+    is_plain,
     objectives,
     select_best,
     select_front,
@@ -35,7 +36,7 @@ from orchestrator.run.progress import BASELINES, read
 
 REFERENCE_POINT = (0.5, 0.5)
 """The mean accuracy and the gap from which the front's hypervolume is measured."""
-AGAINST = ("plain",)
+AGAINST = ("plain_tuned", "plain")
 """The baselines that a verdict compares with: the first that there is."""
 SHARED = ("fair", "acc_women", "acc_men", "gap")
 """What the table of trials says of the shared threshold."""
@@ -114,6 +115,7 @@ def summarise(
         recipe: next((one for one in evaluated if one.result.recipe == recipe), None)
         for recipe in BASELINES
     }
+    baselines["plain_tuned"] = _tuned(confirmation, evaluated)
     plain, fair_lambda = baselines["plain"], run.config.fair_lambda
 
     def entry(one: Evaluated | None) -> dict[str, Any] | None:
@@ -156,6 +158,14 @@ def summarise(
     }
 
 
+def _tuned(confirmation: Confirmation, evaluated: Sequence[Evaluated]) -> Evaluated | None:
+    """Return the best of plain and the trials that tuned it; None where none did."""
+    plain = [one for one in evaluated if is_plain(one)]
+    if all(one.result.recipe == "plain" for one in plain):
+        return None
+    return confirmation.best_of({one.id for one in plain}) or select_best(plain)
+
+
 def _claim(
     confirmation: Confirmation,
     evaluated: Sequence[Evaluated],
@@ -167,9 +177,8 @@ def _claim(
         ((role, baselines[role]) for role in AGAINST if baselines.get(role)), ("", None)
     )
     known = {one.id for one in baselines.values() if one}
-    challenger = confirmation.best_but(known) or select_best(
-        [one for one in evaluated if one.id not in known]
-    )
+    others = [one for one in evaluated if one.id not in known and not is_plain(one)]
+    challenger = confirmation.best_of({one.id for one in others}) or select_best(others)
     if base is None or challenger is None:
         return None
     faces = {split: one.label.size for split, one in challenger.rows.items()}

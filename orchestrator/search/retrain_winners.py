@@ -79,7 +79,8 @@ def words_before(config: Config, complete: Sequence[Trial]) -> str | None:
     if not (sweep.finalists and sweep.confirm):
         return None
     each = sum(map(len, rounds(config)))
-    members = min(sweep.finalists, max(1, sweep.trials - len(BASELINES))) + len(BASELINES)
+    best = min(sweep.finalists, max(1, sweep.trials - len(BASELINES)))
+    members = best + len(BASELINES) + (best > 1 and sweep.plain_share > 0)  # the best that tuned it
     seconds = [trial.result.seconds for trial in complete]
     time = ""
     if seconds:
@@ -88,7 +89,7 @@ def words_before(config: Config, complete: Sequence[Trial]) -> str | None:
     folds = f" on {sweep.confirm_folds} folds" if sweep.confirm_folds else ""
     seeds = f" and {sweep.confirm} seeds" if sweep.confirm > 1 else ""
     return (
-        f"after the search the best {members - len(BASELINES)} and the baselines are retrained"
+        f"after the search the best {best} and the baselines are retrained"
         f"{folds}{seeds}: at most {members * each} trainings beside its {sweep.trials}{time}, "
         "fewer where some cannot win any more (--finalists 0: none)"
     )

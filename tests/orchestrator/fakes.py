@@ -27,6 +27,13 @@ class FakeTrial:
     reason: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     epochs: int = 10
+    tunes_plain: bool = False
+    """Whether it is cross-entropy without weights, though none of the baselines."""
+
+    def configured(self, config: Config) -> Config:
+        """Give all but plain, and what tunes it, something that these have not."""
+        plain = self.recipe == "plain" or self.tunes_plain
+        return config if plain else with_overrides(config, {"loss.gamma": 1.0})
 
 
 SWEEP = [
@@ -65,7 +72,7 @@ def make_run(
     faces, difficulty = _sampled(rows, seed)
     for number, fake in enumerate(trials):
         noise = np.random.default_rng([seed, number])
-        _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, config)
+        _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, fake.configured(config))
     return run
 
 
@@ -98,7 +105,7 @@ def confirm_run(
                 shown if folds else faces,
                 difficulty,
                 rng,
-                with_overrides(run.config, overrides),
+                fake.configured(with_overrides(run.config, overrides)),
             )
 
 

@@ -178,6 +178,21 @@ def test_folds_that_were_dealt_otherwise_are_left_out(tmp_path):
     assert entry["val"]["n_women"] + entry["val"]["n_men"] == 2000
 
 
+def test_a_gain_is_one_over_plain_as_well_tuned(tmp_path):
+    tuned = FakeTrial("t002", 0.92, 0.945, tunes_plain=True)
+    summary, text = _confirmed(tmp_path, [*PAIR, tuned], [*PAIR, tuned])
+    trials = summary["confirmed"]["trials"]
+    assert summary["baselines"]["plain_tuned"]["trial_id"] == "t002"
+    assert summary["verdict"]["against"] == "plain_tuned"
+    assert summary["verdict"]["claim"] == "t001"
+    gain = trials["t001"]["val"]["fair"] - trials["t002"]["val"]["fair"]
+    assert summary["verdict"]["change"]["val"]["fair"] == pytest.approx(gain)
+    assert "fairer than plain_tuned" in text
+    worse = FakeTrial("t002", 0.80, 0.945, tunes_plain=True)
+    summary, _ = _confirmed(tmp_path / "worse", [*PAIR, worse], [*PAIR, worse], rows=500)
+    assert summary["baselines"]["plain_tuned"]["trial_id"] == "t000"  # tuning brought nothing
+
+
 def test_seeds_and_folds_are_counted_as_they_are(tmp_path):
     summary, text = _confirmed(tmp_path, PAIR, PAIR, seeds=2, folds=2, rows=1000)
     assert "All were trained anew on 2 folds and 2 new seeds." in text

@@ -451,6 +451,30 @@ def test_the_best_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_pat
     assert next_round(run, config("sweep.confirm=0")) is None
 
 
+def test_a_share_of_the_trials_tunes_plain(tmp_path):
+    run = begin(tmp_path / "run", "sweep.trials=9", "sweep.plain_share=0.4")
+    searching = session(run)
+    plain = []
+    for name in "abcdefghi":
+        searching.suggest(name)
+        one = searching.assignments[name]
+        if one.config.recipe == "default" and one.config.loss.gamma == 0:
+            assert one.config.balance.policy == "none"
+            assert one.config.balance.weight_women == one.config.balance.weight_men == 1
+            assert one.params["lr"] != 1e-3  # which is what it tunes
+            plain.append(one.trial.id)
+        finish(run, searching, name)
+    assert plain == ["t004", "t006"]  # of five that are none of the baselines, two
+
+
+def test_a_space_that_says_nothing_of_plain_tunes_none(tmp_path):
+    file = tmp_path / "space.py"
+    file.write_text("def suggest(trial):\n    return {}\n")
+    assert get(str(file)).untuned_plain is None
+    assert "lr" not in SPACE.untuned_plain
+    assert get("gender_weight").untuned_plain is None
+
+
 def test_another_number_of_folds_is_retrained_anew(tmp_path):
     run = make_run(tmp_path / "run", TRIALS[:3], rows=400)
     confirm_run(run, TRIALS[:3], seeds=1, folds=4, rows=400)
@@ -471,9 +495,9 @@ def test_a_finalist_that_cannot_win_any_more_is_given_up(tmp_path):
 
 def test_what_finalists_take_is_said_before_the_search(tmp_path):
     said = words_before(config("sweep.trials=20"), [])
-    assert "the best 8 and the baselines are retrained on 4 folds: at most 40 trainings" in said
+    assert "the best 8 and the baselines are retrained on 4 folds: at most 44 trainings" in said
     run = make_run(tmp_path / "run", TRIALS[:2], rows=40)
-    assert ", about 37 minutes of training" in words_before(config(), run.complete())
+    assert ", about 43 minutes of training" in words_before(config(), run.complete())
     assert words_before(config("sweep.finalists=0"), []) is None
 
 
