@@ -32,6 +32,7 @@ class Rows:
 
     label: NDArray[np.int8]
     gender: NDArray[np.int8]
+    logit: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ def evaluate_trial(trial: Trial, fair_lambda: float) -> Evaluated:
             id=trial.id,
             result=trial.result,
             params=trial.params,
-            rows={split: Rows(part.label, part.gender) for split, part in predicted.items()},
+            rows={
+                split: Rows(part.label, part.gender, part.logit)
+                for split, part in predicted.items()
+            },
             faces={split: _digest(part) for split, part in predicted.items()},
             judged=judged,
         )

@@ -27,6 +27,7 @@ from orchestrator.judging.judge import (
     select_front,
 )
 from orchestrator.judging.paired_change import NO_CHANGE, Change, paired_change
+from orchestrator.judging.rates import in_words, rates
 from orchestrator.judging.verdict import Claim, verdict
 from orchestrator.report.front_plot import FrontPlot
 from orchestrator.report.page import page
@@ -96,7 +97,8 @@ def summarise(
     Returns
     -------
     ``best``, ``baselines`` and ``pareto`` hold entries (see `_entry`) at threshold 0.5, null where
-    there is none; under ``thresholds`` each has what other thresholds would make of the trial.
+    there is none; under ``rates`` each split has rates by gender at 0.5 (see `rates`), and under
+    ``thresholds`` each has what other thresholds would make of the trial.
     ``pareto_shared`` is the front of trials at their shared thresholds and ``pareto_by_gender``
     that at their pairs. ``best`` is what the finalists' retraining chose, once that has ended, and
     ``searched_best`` what the search did; ``confirmed`` is `Confirmation.summary`'s, ``verdict``
@@ -126,9 +128,10 @@ def summarise(
 
     confirmed, progress = confirmation.summary(plain), read(run)
     speeds = [one.result.images_per_second for one in evaluated]
-    rows = _row_counts(evaluated[0]) if evaluated else None
+    rows, shown = _row_counts(evaluated[0]) if evaluated else None, entry(best)
+    hidden = in_words(shown["test"]["rates"], shown["test"]["gap"]) if shown else None
     return {
-        "best": entry(best),
+        "best": shown,
         "baselines": {recipe: entry(one) for recipe, one in baselines.items()},
         "pareto": [entry(one) for one in select_front(evaluated)],
         "pareto_shared": front("shared"),
@@ -150,7 +153,7 @@ def summarise(
         },
         "trials": _states(run, results),
         "rows": rows,
-        "notes": _empty_strata(run, rows or {}),
+        "notes": [*([hidden] if hidden else []), *_empty_strata(run, rows or {})],
         "seconds": sum(result.seconds for result in results),
         "wall_seconds": progress.seconds() if progress else None,
         "wall_search_seconds": progress.searched_seconds() if progress else None,
@@ -201,7 +204,11 @@ def _optimism(searched: Evaluated | None, confirmed: Mapping[str, Any] | None) -
 def _full_entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> dict[str, Any]:
     """Say all about one trial at 0.5, and what other thresholds change about it on test."""
     others: tuple[Kind, Kind] = ("shared", "by_gender")
-    return _entry(one, "fixed", plain, fair_lambda) | {
+    entry = _entry(one, "fixed", plain, fair_lambda)
+    for split, rows in one.rows.items():
+        predicted = one.judged["fixed"].predicted[split]
+        entry[split]["rates"] = rates(rows.label, rows.logit, rows.gender, predicted)
+    return entry | {
         "thresholds": {
             kind: _judged(one, kind, fair_lambda)
             | {"change_vs_fixed": _change(one, kind, one, fair_lambda)}

@@ -451,6 +451,19 @@ def test_the_best_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_pat
     assert next_round(run, config("sweep.confirm=0")) is None
 
 
+@pytest.mark.parametrize(("sampler", "learns"), [("gp", True), ("cmaes", True), ("tpe", False)])
+def test_gp_and_cmaes_are_told_what_a_stopped_trial_had_reached(tmp_path, sampler, learns):
+    run = begin(tmp_path / "run", f"sweep.sampler={sampler}")
+    searching = session(run)
+    for name in "abc":
+        searching.suggest(name)
+    finish(run, searching, "c", state="pruned")
+    told = open_study(run, run.config, SPACE).trials[2]
+    assert told.state.name == ("COMPLETE" if learns else "PRUNED")
+    if learns:
+        assert told.values == values(run.trial("t002"), run.config)
+
+
 def test_a_share_of_the_trials_tunes_plain(tmp_path):
     run = begin(tmp_path / "run", "sweep.trials=9", "sweep.plain_share=0.4")
     searching = session(run)
