@@ -153,7 +153,7 @@ def summarise(
         },
         "trials": _states(run, results),
         "rows": rows,
-        "notes": [*([hidden] if hidden else []), *_empty_strata(run, rows or {})],
+        "notes": [*_empty_strata(run, rows or {}), *([hidden] if hidden else [])],
         "seconds": sum(result.seconds for result in results),
         "wall_seconds": progress.seconds() if progress else None,
         "wall_search_seconds": progress.searched_seconds() if progress else None,
