@@ -411,7 +411,7 @@ def sweeps() -> Iterator[str]:
     for concurrent in (1, 4) if not SMALL else (1,):
         out = FOLDER / f"sweep{concurrent}"
         whole = fairfront(
-            "sweep", "--data", data, "--out", str(out), "--trials", str(trials),
+            "sweep", "--data", data, "--out", str(out), "--trials", str(trials), "--finalists", "0",
             "--concurrent", str(concurrent), "--epochs", str(scaled(10, 1)),
             "--set", "sweep.halving=false", "train.patience=null",
         )  # fmt: skip

@@ -92,7 +92,7 @@ def bare_loop(data: str, settings: list[str]) -> float:
 
 def in_tune(data: str, out: str, settings: list[str]) -> float:
     words = ["--data", data, "--out", out, "--trials", "1", "--concurrent", "1"]
-    fairfront("sweep", *words, "--set", *settings)
+    fairfront("sweep", *words, "--finalists", "0", "--set", *settings)
     return rate_of(Path(out, "trials", "t000"))
 
 

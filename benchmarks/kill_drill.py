@@ -40,6 +40,7 @@ def main() -> None:
         prepare = ["prepare", "synthetic:400", "--image-size", "32", "--out", str(data)]
         subprocess.run([*FAIRFRONT, *prepare], check=True, capture_output=True)
         words = ["sweep", "--data", str(data), "--out", str(run), "--trials", str(arguments.trials)]
+        words += ["--finalists", "0"]
         fresh = ["--epochs", str(arguments.epochs), "--objective", arguments.objective, "--set"]
         fresh += ["train.checkpoint_seconds=0", "sweep.grace=1"]
         sweep = start([*words, *fresh], log)

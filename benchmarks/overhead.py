@@ -46,7 +46,7 @@ def ours(data: str, out: str, concurrent: int, arguments: argparse.Namespace) ->
     words += ["--concurrent", str(concurrent), "--epochs", str(arguments.epochs)]
     settings = ["sweep.halving=false", "sweep.sampler=random", "train.checkpoint_seconds=600"]
     settings += ["sweep.startup_trials=100"]
-    fairfront("sweep", *words, "--set", *settings)
+    fairfront("sweep", *words, "--finalists", "0", "--set", *settings)
     trials = Run.open(out).complete()
     wall, training = wall_and_training(trials, concurrent)
     print(f"| fairfront, {concurrent} at a time | {len(trials)} | {wall:.1f} | {training:.1f} | "

@@ -20,7 +20,7 @@ import pandas as pd
 
 from orchestrator.run.directory import Run
 
-METRICS = ("fair", "mean_accuracy", "gap", "acc_women", "acc_men", "worst_gender")
+METRICS = ("fair", "accuracy", "gap", "acc_women", "acc_men", "worst_gender")
 MANY = "1000"
 
 
@@ -39,16 +39,16 @@ def main() -> None:
     words = ["--data", arguments.data, "--space", arguments.space, "--trials", MANY]
     words += ["--epochs", arguments.epochs, "--objective", arguments.objective]
     ours, random = arguments.out / "sweep", arguments.random or arguments.out / "random"
-    sweep(ours, *words, "--hours", arguments.hours)
+    sweep(ours, *words, "--finalists", "0", "--hours", arguments.hours)
     epochs = spent(ours)
     budget = ["sweep.sampler=random", "sweep.halving=false", f"sweep.epoch_budget={epochs}"]
     if not arguments.random:
-        sweep(random, *words, "--set", *budget)
+        sweep(random, *words, "--finalists", "0", "--set", *budget)
     print("| search | trials, of them complete | epochs | best |", *(f" {m} |" for m in METRICS))
     print("|---|---|---|---|" + "---|" * len(METRICS))
     folds = f"sweep.confirm_folds={arguments.folds}"
     for name, out in {"fairfront": ours, "random": random}.items():
-        sweep(out, "--confirm", arguments.confirm, "--set", folds)
+        sweep(out, "--finalists", "8", "--confirm", arguments.confirm, "--set", folds)
         run = Run.open(out)
         confirmed = json.loads((out / "summary.json").read_text())["confirmed"]
         trials = confirmed["trials"]
@@ -71,9 +71,7 @@ def spent(out: Path) -> int:
 
 
 def row(begin: str, trial: dict) -> str:
-    cells = (
-        f"{trial['test'][name]['mean']:.4f} ± {trial['test'][name]['sd']:.4f}" for name in METRICS
-    )
+    cells = (f"{trial['test'][name]:.4f}" for name in METRICS)
     return f"{begin} | {' | '.join(cells)} |"
 
 

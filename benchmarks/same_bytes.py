@@ -19,7 +19,16 @@ import pandas as pd
 
 HERE = Path(__file__).parents[1]
 TIMES = ["seconds", "images_per_second"]
-SETTINGS = ("--epochs", "3", "--concurrent", "1", "--set", "train.precision=fp32", "sweep.grace=1")
+SETTINGS = (
+    "--epochs",
+    "3",
+    "--concurrent",
+    "1",
+    "--set",
+    "train.precision=fp32",
+    "sweep.grace=1",
+    "sweep.confirm=0",
+)
 
 
 def run(checkout: Path, *words: object) -> None:

@@ -43,6 +43,16 @@ class Space:
     """By recipe, the Optuna parameters that stand for it; a recipe may be outside the space."""
     doc: str
 
+    @property
+    def untuned_plain(self) -> dict[str, Any] | None:
+        """The parameters that stand for plain, but for those of the recipe, which are tuned.
+
+        None where the space does not say what stands for plain, or tunes nothing of it.
+        """
+        plain = self.points.get("plain", {})
+        fixed = {name: value for name, value in plain.items() if name not in recipe.POINTS["plain"]}
+        return fixed if len(fixed) < len(plain) else None
+
 
 def get(name: str) -> Space:
     """Give a search space: one of `SPACES`, or the user's own in a Python file.

@@ -23,6 +23,7 @@ SETTINGS = {
     "objective": "sweep.objective",
     "sampler": "sweep.sampler",
     "hours": "sweep.hours",
+    "finalists": "sweep.finalists",
     "confirm": "sweep.confirm",
     "concurrent": "sweep.concurrent",
     "price_per_hour": "sweep.price_per_hour",
@@ -42,7 +43,7 @@ FREE = {
         *_RESOURCES,
     ),
     "sweep": (
-        *(f"sweep.{name}" for name in ("trials", "hours", "concurrent", "confirm")),
+        *(f"sweep.{name}" for name in ("trials", "hours", "concurrent", "finalists", "confirm")),
         "sweep.price_per_hour",
         *(f"sweep.{name}" for name in ("epoch_budget", "patience", "max_failed", "confirm_folds")),
         *_RESOURCES,

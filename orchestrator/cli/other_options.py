@@ -19,7 +19,7 @@ EXAMPLES = {
     ),
     "sweep": (
         "fairfront sweep --data data --out runs/1 --trials 40",
-        "fairfront sweep --data data --out runs/2 --space methods --objective pareto --confirm 5",
+        "fairfront sweep --data data --out runs/2 --space methods --objective pareto --confirm 2",
         "fairfront sweep --out runs/1 --resume --trials 80",
     ),
     "search-spaces": ("fairfront search-spaces", "fairfront search-spaces show focal_gender"),

@@ -202,10 +202,13 @@ def _add_sweep(commands: Any) -> None:
     )
     parser.add_argument("--concurrent", type=int, help="trials at a time (by the devices)")
     parser.add_argument(
-        "--confirm",
+        "--finalists",
         type=int,
         metavar="K",
-        help="in the end retrain the front and the baselines on K new seeds",
+        help="in the end retrain the best K and the baselines on folds, and choose by that (8)",
+    )
+    parser.add_argument(
+        "--confirm", type=int, metavar="S", help="each on S new seeds, on every fold (1)"
     )
     parser.add_argument(
         "--warm-start",

@@ -67,19 +67,19 @@ def trial_of(run: Run, arguments: argparse.Namespace) -> str:
 
 
 def _recommended(summary: Mapping[str, Any], target: str) -> str:
-    """Return the winner of the search, or what was better once both were retrained; say which."""
+    """Return the trial that the verdict says to use; say which where the search had another."""
     if summary["best"] is None:
         raise InputError(f"{target}: no trial of this run is complete")
-    best, confirmed = str(summary["best"]["trial_id"]), summary.get("confirmed")
-    if not confirmed or confirmed["holds"] is not False or confirmed["best"] == best:
-        return best
-    better = str(confirmed["best"])
-    print(
-        f"{best}, the best of the search, does not hold where it was trained again; {better} "
-        f"labels instead (--trial {best} for the other)",
-        flush=True,
-    )
-    return better
+    # A summary of before there were verdicts has none, nor a search's best beside the best.
+    use = str(summary.get("verdict", {}).get("trial_id") or summary["best"]["trial_id"])
+    searched = str(summary.get("searched_best") or use)
+    if searched != use:
+        print(
+            f"{searched}, the best of the search, was not the best where it was trained again; "
+            f"{use} labels instead (--trial {searched} for the other)",
+            flush=True,
+        )
+    return use
 
 
 def threshold_of(run: Run, trial_id: str, kind: str) -> tuple[float, str]:

@@ -132,10 +132,17 @@ class SweepConfig(Strict):
     """Begin no more trials when so many have failed: something else is wrong."""
     price_per_hour: float | None = Field(default=None, ge=0)
     """What all machines cost together, for the run to say what it will cost and did."""
-    confirm: int = Field(default=0, ge=0)
-    """Retrain the front and the baselines on so many new seeds, in the end."""
-    confirm_folds: int | None = Field(default=None, ge=2, le=100)
-    """And each on every one of so many folds of train and val."""
+    plain_share: float = Field(default=0.2, ge=0, le=1)
+    """The share of the trials that tune plain cross-entropy: they have the space's recipe part
+    (rate, epochs, augmentation, decay), and of the rest what stands for plain. A gain over the best
+    of them is none of tuning. 0: none does."""
+    finalists: int = Field(default=8, ge=0)
+    """In the end retrain so many, the best by score, and the baselines, and choose among them by
+    what they get right of faces that they were not trained on; 0: the search's best it is."""
+    confirm: int = Field(default=1, ge=0)
+    """Each on so many new seeds; 0: none is retrained."""
+    confirm_folds: int | None = Field(default=4, ge=2, le=100)
+    """And on every one of so many folds of train and val; null: on train, and judged by val."""
 
     @model_validator(mode="after")
     def _one_objective(self) -> "SweepConfig":

@@ -8,6 +8,7 @@ The fair metric is the lesser of two such: with w and m the accuracies of women 
 weight, ``(w + m) / 2 - λ |w - m| = min((½ - λ) w + (½ + λ) m, (½ + λ) w + (½ - λ) m)``.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ Z95 = 1.959963984540054
 """The normal distribution's, two-sided."""
 
 Floats = NDArray[np.float64]
+Weights = tuple[float, float]
+"""What a gender's accuracy weighs in a linear measure: this training's, less the other's."""
 
 
 class Limits(NamedTuple):
@@ -66,7 +69,11 @@ def of_gap(women: Limits, men: Limits) -> Limits:
     one of 0.8 standard errors on average. The interval is at least 95% sure; where it holds 0, it
     is surer, since it has both signs of the difference.
     """
-    signed = combined(women, men, 1.0, -1.0)
+    return folded(combined(women, men, 1.0, -1.0))
+
+
+def folded(signed: Limits) -> Limits:
+    """Return the interval of a difference's size from that of the difference."""
     ends = np.abs(signed.low), np.abs(signed.high)
     low = np.where((signed.low <= 0) & (signed.high >= 0), 0.0, np.minimum(*ends))
     return Limits(np.abs(signed.value), low, np.maximum(*ends))
@@ -113,12 +120,34 @@ def of_fair_change(women: ArrayLike, men: ArrayLike, fair_lambda: float) -> Limi
     those of this training, of the greatest, over those of the other, of four linear differences.
     Each of these has an interval that no fold can bend, and the ends are combined likewise.
     """
+    return fair_change_from(
+        lambda of_women, of_men: _difference((women, *of_women), (men, *of_men)), fair_lambda
+    )
+
+
+def fair_change_from(measure: Callable[[Weights, Weights], Limits], fair_lambda: float) -> Limits:
+    """Return what the fair metric changed by, as `of_fair_change` does, of any linear `measure`.
+
+    Parameters
+    ----------
+    measure
+        From the weights of women's accuracies, and of men's, to a linear measure's interval.
+    fair_lambda
+        The weight of the gap.
+    """
     parts = (0.5 - fair_lambda, 0.5 + fair_lambda), (0.5 + fair_lambda, 0.5 - fair_lambda)
     greatest = []
     for now in parts:
-        against = [_difference(*zip((women, men), now, then, strict=True)) for then in parts]
+        against = [measure((now[0], then[0]), (now[1], then[1])) for then in parts]
         greatest.append([np.maximum(*of_both) for of_both in zip(*against, strict=True)])
     return Limits(*(np.minimum(*of_both) for of_both in zip(*greatest, strict=True)))
+
+
+def fair_from(measure: Callable[[Weights, Weights], Limits], fair_lambda: float) -> Limits:
+    """Return the fair metric, the lesser of two linear measures of one training."""
+    more, less = (0.5 + fair_lambda, 0.0), (0.5 - fair_lambda, 0.0)
+    parts = measure(less, more), measure(more, less)
+    return Limits(*(np.minimum(*of_both) for of_both in zip(*parts, strict=True)))
 
 
 def _difference(*genders: tuple[ArrayLike, float, float]) -> Limits:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
+from orchestrator.config.layers import value_at
+from orchestrator.config.recipes import PLAIN
 from orchestrator.judging.fairness import GroupMetrics, group_metrics
 from orchestrator.judging.frontier import pareto_mask
 from orchestrator.judging.thresholds import FIXED, Thresholds, best_pair, best_shared
@@ -31,6 +33,7 @@ class Rows:
 
     label: NDArray[np.int8]
     gender: NDArray[np.int8]
+    logit: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,10 @@ def evaluate_trial(trial: Trial, fair_lambda: float) -> Evaluated:
             id=trial.id,
             result=trial.result,
             params=trial.params,
-            rows={split: Rows(part.label, part.gender) for split, part in predicted.items()},
+            rows={
+                split: Rows(part.label, part.gender, part.logit)
+                for split, part in predicted.items()
+            },
             faces={split: _digest(part) for split, part in predicted.items()},
             judged=judged,
         )
@@ -115,16 +121,23 @@ def _digest(rows: PredictedRows) -> str:
 
 
 def select_best(evaluated: Sequence[Evaluated]) -> Evaluated | None:
-    """Choose the highest fair metric on validation at 0.5; of equals the smaller gap, then the id.
+    """Choose the first by `score_rank`.
 
-    The other kinds are no candidates: the best of thousands of thresholds flatters itself.
+    The other kinds of thresholds are no candidates: the best of thousands flatters itself.
     """
+    return min(evaluated, key=score_rank, default=None)
 
-    def rank(one: Evaluated) -> tuple[float, float, str]:
-        val = one.judged["fixed"].val
-        return -val.fair, val.gap, one.id
 
-    return min(evaluated, key=rank, default=None)
+def score_rank(one: Evaluated) -> tuple[float, float, str]:
+    """Sort by the highest fair metric on validation at 0.5; of equals the smaller gap, then id."""
+    val = one.judged["fixed"].val
+    return -val.fair, val.gap, one.id
+
+
+def is_plain(one: Evaluated) -> bool:
+    """Tell whether a trial is cross-entropy without weights, however it was trained otherwise."""
+    config = one.result.config
+    return all(value_at(config, key) == value for key, value in PLAIN.items())
 
 
 def select_front(evaluated: Sequence[Evaluated], kind: Kind = "fixed") -> list[Evaluated]:

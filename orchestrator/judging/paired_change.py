@@ -1,11 +1,14 @@
 """One trial against another on the same faces: what each gender gained or lost, and by chance."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.judging.intervals import Limits, of_change, of_fair_change
+from orchestrator.judging.intervals import Limits, fair_change_from
+from orchestrator.judging.pooled import Judged, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Change:
     acc_men_ci95: list[float]
     fair_ci95: list[float]
     levelled_down: bool
-    """The fair metric rose although the better gender, or both, became less accurate."""
+    """The fair metric rose although the better gender became less accurate, and not by chance: the
+    interval of its change lies below 0."""
 
 
 NO_CHANGE = Change(0.0, 0.0, 0.0, 0.0, [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], levelled_down=False)
@@ -48,29 +52,37 @@ def paired_change(
     fair_lambda
         The weight of the gap in the fair metric.
     """
-    of_women, of_men = (_counts(correct[rows], baseline[rows]) for rows in (women, ~women))
-    by_women, by_men = of_change(of_women, of_men)
-    fair = of_fair_change(of_women, of_men, fair_lambda)
+    return change_of([Judged(women, correct[None], baseline[None])], fair_lambda)
+
+
+def change_of(groups: Sequence[Judged], fair_lambda: float = 2.0) -> Change:
+    """Compare networks with others on the same faces; the metrics are of the pooled counts.
+
+    Parameters
+    ----------
+    groups
+        As `orchestrator.judging.pooled.measure` takes them, with the others.
+    fair_lambda
+        The weight of the gap in the fair metric.
+    """
+    of_women, of_men = (1.0, 1.0), (0.0, 0.0)
+    by_women, by_men = measure(groups, of_women, of_men), measure(groups, of_men, of_women)
+    fair = fair_change_from(partial(measure, groups), fair_lambda)
     now, then = (
-        [(counts[0] + counts[alone]) / counts.sum() for counts in (of_women, of_men)]
-        for alone in (1, 2)
+        float(measure(groups, (a, b), (-a, -b)).value) for a, b in ((1.0, 0.0), (0.0, -1.0))
     )
-    of_better = by_women if then[0] > then[1] else by_men
+    # Plain's better gender is the one that can be levelled down.
+    of_better = by_women if then > 0 else by_men
     return Change(
         acc_women=float(by_women.value),
         acc_men=float(by_men.value),
-        gap=float(abs(now[0] - now[1]) - abs(then[0] - then[1])),
+        gap=abs(now) - abs(then),
         fair=float(fair.value),
         acc_women_ci95=_ends(by_women),
         acc_men_ci95=_ends(by_men),
         fair_ci95=_ends(fair),
-        levelled_down=bool(fair.value > 0 and of_better.value < 0),
+        levelled_down=bool(fair.value > 0 and of_better.high < 0),
     )
-
-
-def _counts(now: NDArray[np.bool_], then: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the rows that both have right, the first alone, the second alone, neither."""
-    return np.bincount(2 * ~now + ~then, minlength=4)
 
 
 def _ends(limits: Limits) -> list[float]:

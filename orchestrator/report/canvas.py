@@ -13,6 +13,7 @@ ROLES = {
     # Okabe and Ito's colours, told apart by the colour-blind; shapes repeat what colours say.
     "best": ("#d55e00", "*", 15.0),
     "plain": (INK, "s", 7.0),
+    "plain_tuned": (INK, "p", 7.5),
     "reference": ("#009e73", "D", 7.0),
 }
 GENDERS = {"women": ("#cc79a7", "o"), "men": ("#56b4e9", "D")}

@@ -17,7 +17,7 @@ class Point(NamedTuple):
     gap: float
     mean_accuracy: float
     sd: tuple[float, float] = (0.0, 0.0)
-    """Of the gap and the mean accuracy, over retrainings."""
+    """Standard errors of the gap and the mean accuracy, of retrainings."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FrontPlot:
     by_gender: tuple[Point, ...] = ()
     """That at their pairs of thresholds by gender."""
     confirmed: tuple[Point, ...] = ()
-    """Means over retrainings on new seeds."""
+    """What finalists came to that were retrained: of pooled counts."""
 
     @classmethod
     def of(cls, summary: Mapping[str, Any], table: pd.DataFrame) -> "FrontPlot":
@@ -86,9 +86,9 @@ def _point(entry: Mapping[str, Any]) -> Point:
 
 
 def _confirmed(entry: Mapping[str, Any]) -> Point:
-    gap, accuracy = entry["val"]["gap"], entry["val"]["mean_accuracy"]
-    sd = (gap["sd"] or 0.0, accuracy["sd"] or 0.0)
-    return Point(entry["trial_id"], gap["mean"], accuracy["mean"], sd)
+    """Make a point with the standard errors of faces, as the whiskers of the best have them."""
+    (left, right), (low, high) = _whiskers(entry["val"])
+    return _point(entry)._replace(sd=((right - left) / 3.92, (high - low) / 3.92))
 
 
 def _whiskers(val: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[float, float]]:

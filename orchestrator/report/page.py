@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from orchestrator.base.files import read_text
 from orchestrator.base.words import duration, first_line
-from orchestrator.judging.confirmation import count, spread
+from orchestrator.judging.confirmation import trained_on
 from orchestrator.judging.fairness import GroupMetrics, metrics_from_counts
 from orchestrator.report.front_plot import FrontPlot
 from orchestrator.report.plots import front_svg, genders_svg
@@ -41,7 +41,6 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         "first_line": first_line,
         "short": _short,
         "signed": _signed,
-        "spread": spread,
     }
     shown = _shown(summary)
     trials = _records(table)
@@ -53,6 +52,7 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         verdict=verdict(summary),
         threshold_words=threshold_words(summary["best"]) if summary["best"] else [],
         retrained=retrained(summary),
+        plain_retrained=_plain_retrained(summary),
         trials=trials,
         params=[name for name in table.columns if name.startswith("params.")],
         front_plot=Markup(front_svg(plot)),
@@ -67,31 +67,45 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
 
 
 def retrained(summary: Summary) -> list[tuple[str, Mapping[str, Any]]]:
-    """List the retrained trials' entries, each after its roles, the confirmed best first."""
+    """List the retrained trials' entries, each after its roles, the best first."""
     if summary["confirmed"] is None:
         return []
     trials, best = summary["confirmed"]["trials"], summary["confirmed"]["best"]
-    named = {"best confirmed": best, "best of the search": summary["best"]["trial_id"]} | {
+    named = {"best": best, "best of the search": summary["searched_best"]} | {
         recipe: entry["trial_id"] for recipe, entry in summary["baselines"].items() if entry
     }
-    order = sorted(trials, key=lambda name: (name != best, -trials[name]["val"]["fair"]["mean"]))
+    order = sorted(trials, key=lambda name: (name != best, -trials[name]["val"]["fair"]))
     return [
         (" = ".join(role for role, named_id in named.items() if named_id == name), trials[name])
         for name in order
     ]
 
 
-def confirmed_words(confirmed: Mapping[str, Any]) -> list[str]:
-    """Say which trial is best over new seeds, and whether the search's winner holds."""
+def _plain_retrained(summary: Summary) -> Mapping[str, Any] | None:
+    plain, confirmed = summary["baselines"]["plain"], summary["confirmed"]
+    return confirmed["trials"].get(plain["trial_id"]) if plain and confirmed else None
+
+
+def confirmed_words(summary: Summary) -> list[str]:
+    """Say which trial is best once retrained, and how much the search flattered what it chose."""
+    confirmed, searched = summary["confirmed"], summary["searched_best"]
+    if confirmed["best"] is None:
+        return ["The finalists have not all been retrained; --resume goes on with them."]
     entry = confirmed["trials"][confirmed["best"]]
-    low, high = entry["fair_ci95"]
-    seeds = "faces and seeds" if len(entry["retrainings"]) > 1 else "faces alone"
-    return [
-        f"Retrained on {count(entry)}, {entry['trial_id']}{_of_recipe(entry)} has the highest mean "
-        f"fair metric on validation of {len(confirmed['trials'])} retrained trials; on test it "
-        f"reaches {spread(entry)} (95% interval of the mean {low:.3f} to {high:.3f} over {seeds}).",
-        confirmed["sentence"],
+    told = [
+        f"Retrained on {trained_on(entry)}, {entry['trial_id']}{_of_recipe(entry)} has the highest "
+        f"fair metric of {len(confirmed['trials'])} trials, {_fair(entry, 'val')} on the "
+        f"{entry['val']['n_women'] + entry['val']['n_men']:,} faces of train and validation, "
+        f"and {_fair(entry)} on test."
     ]
+    if (by := summary["optimism"]) is not None:
+        again = confirmed["trials"][searched]["val"]["fair"]
+        told.append(
+            f"{searched}, the best of the search, had {again + by:.3f} on the faces that chose it "
+            f"and has {again:.3f} on those that its networks have not seen: a difference of "
+            f"{by:+.3f}, by which the best of many trials flatters itself."
+        )
+    return told
 
 
 def _shown(summary: Summary) -> dict[str, Mapping[str, Any]]:
@@ -110,23 +124,31 @@ def _shown(summary: Summary) -> dict[str, Mapping[str, Any]]:
 
 def verdict(summary: Summary) -> list[str]:
     """Say what the run found, in sentences, the most important first."""
-    best, plain = summary["best"], summary["baselines"]["plain"]
+    best = summary["best"]
     if best is None:
         counts = ", ".join(f"{n} {state}" for state, n in summary["trials"].items() if n)
         return [
             f"No trial is complete, so there is nothing to choose from ({counts or 'no trials'})."
         ]
+    paragraph = summary["verdict"]["paragraph"]
     complete = summary["trials"]["complete"]
     place = (
         "is the only complete trial"
         if complete == 1
         else f"has the highest fair metric on validation of {complete} complete trials"
     )
-    sentences = confirmed_words(summary["confirmed"]) if summary["confirmed"] else []
-    sentences.append(
-        f"{'In the search ' if sentences else ''}{best['trial_id']}{_of_recipe(best)} {place}; "
-        f"on test it reaches {_fair(best)}."
-    )
+    sentences = confirmed_words(summary) if summary["confirmed"] else []
+    if not (summary["confirmed"] and summary["confirmed"]["best"]):
+        sentences += [
+            f"{best['trial_id']}{_of_recipe(best)} {place}; on test it reaches {_fair(best)}.",
+            *_single_words(summary, complete),
+        ]
+    return [paragraph, *sentences, *summary["notes"]]
+
+
+def _single_words(summary: Summary, complete: int) -> list[str]:
+    """Compare single trainings on test, where none was retrained."""
+    best, plain, sentences = summary["best"], summary["baselines"]["plain"], []
     if plain is None:
         sentences.append("No plain trial is complete, so it cannot be said who gained or lost.")
     elif plain["trial_id"] != best["trial_id"]:
@@ -139,16 +161,16 @@ def verdict(summary: Summary) -> list[str]:
         sentences.append(_against(best, reference, "reference"))
         if plain:
             sentences[-1] += " " + levelling(reference["change_vs_plain"], plain["test"])
-    return [*sentences, *summary["notes"]]
+    return sentences
 
 
 def _of_recipe(entry: Mapping[str, Any]) -> str:
     return "" if entry["recipe"] in ("default", entry["trial_id"]) else f" ({entry['recipe']})"
 
 
-def _fair(entry: Mapping[str, Any]) -> str:
-    low, high = entry["test"]["fair_ci95"]
-    return f"{entry['test']['fair']:.3f} (95% interval {low:.3f} to {high:.3f})"
+def _fair(entry: Mapping[str, Any], split: str = "test") -> str:
+    low, high = entry[split]["fair_ci95"]
+    return f"{entry[split]['fair']:.3f} (95% interval {low:.3f} to {high:.3f})"
 
 
 def _against(best: Mapping[str, Any], other: Mapping[str, Any], recipe: str) -> str:
@@ -204,11 +226,13 @@ def levelling(change: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
     told = f"Against plain, {_moved(worse, change)} and {_moved(better, change)}"
     if change["fair"] <= 0:
         return f"{told}: the fair metric did not rise."
-    if not change["levelled_down"]:
-        return f"{told}: this is no levelling down."
-    if change[f"acc_{worse}"] < 0:
-        return f"{told}: levelling down, since the gap shrank while both became less accurate."
-    return f"{told}: part of the smaller gap was paid for by {better}, the better-off gender."
+    if change["levelled_down"]:
+        both = change[f"acc_{worse}_ci95"][1] < 0
+        how = "since both became less accurate" if both else f"paid for by {better}"
+        return f"{told}: levelling down, {how}."
+    if change[f"acc_{better}"] < 0:
+        return f"{told}: whether {better}, the better-off gender, pay for it is within chance."
+    return f"{told}: this is no levelling down."
 
 
 def _moved(who: str, change: Mapping[str, Any]) -> str:

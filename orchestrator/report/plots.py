@@ -242,7 +242,7 @@ def _draw_whiskers(axes: Axes, plot: FrontPlot) -> None:
 
 
 def _draw_confirmed(axes: Axes, plot: FrontPlot) -> None:
-    """Draw the means over retrainings, with their standard deviations, tied to the trial's mark."""
+    """Draw the figures of retrainings, with their standard errors, tied to the trial's mark."""
     for point in plot.confirmed:
         x, y, (across, up) = point.gap, point.mean_accuracy, point.sd
         color = _color(plot, point.trial_id)
@@ -269,7 +269,7 @@ def _draw_legend(axes: Axes, plot: FrontPlot) -> None:
             FRONTS["by-gender"] | MARKS["by-gender"] if plot.by_gender else None
         ),
         "95% intervals of best": WHISKER if plot.whiskers else None,
-        "mean ± sd over new seeds": (
+        "retrained, ± standard error": (
             MARKS["confirmed"] | {"color": FRONT, "lw": 0.9} if plot.confirmed else None
         ),
         "equal fair metric": {"color": LINE, "lw": 0.8},

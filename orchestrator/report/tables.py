@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.base.console import new_table, open_console
-from orchestrator.judging.confirmation import count, spread
+from orchestrator.judging.confirmation import trained_on
 
-ROWS = ("best", "plain", "reference")
+ROWS = ("best", "plain", "plain_tuned", "reference")
 HEADS = ("women", "men", "gap", "worse", "fair", "fair 95%")
 METRICS = ("acc_women", "acc_men", "gap", "worst_gender", "fair")
 
@@ -35,25 +35,24 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
     for name, entry in rows:
         table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
     console.print(table)
-    for line in (*summary["notes"], *_settings(summary["best"])):
+    for line in (*summary["notes"], *_settings(summary["best"]), summary["verdict"]["paragraph"]):
         console.print(line, soft_wrap=True)
 
 
 def _print_confirmed(summary: Mapping[str, Any], console: Console) -> None:
-    """Print the confirmed best, the search's best and the baselines over new seeds."""
-    confirmed = summary["confirmed"]
-    best = confirmed["trials"][confirmed["best"]]
-    ids = {"confirmed": confirmed["best"], "best": summary["best"]["trial_id"]} | {
+    """Print the best, the search's best and the baselines, retrained."""
+    trials = summary["confirmed"]["trials"]
+    ids = {"best": summary["best"]["trial_id"], "searched": summary["searched_best"]} | {
         name: entry["trial_id"] for name, entry in summary["baselines"].items() if entry
     }
-    table = _table(f"On test faces, threshold 0.5, means over {count(best)} (fair: ± sd)")
-    for name, trial_id in ids.items():
-        if entry := confirmed["trials"].get(trial_id):
-            low, high = entry["fair_ci95"]
-            means = [f"{entry['test'][metric]['mean']:.4f}" for metric in METRICS[:-1]]
-            table.add_row(name, trial_id, *means, spread(entry), f"{low:.3f} to {high:.3f}")
+    shown = {name: trials[trial_id] for name, trial_id in ids.items() if trial_id in trials}
+    if not shown:
+        return
+    on = trained_on(next(iter(shown.values())))
+    table = _table(f"Faces not trained on, threshold 0.5: {on}")
+    for name, entry in shown.items():
+        table.add_row(name, entry["trial_id"], *_cells(entry["val"]))
     console.print(table)
-    console.print(confirmed["sentence"], soft_wrap=True)
     console.print()
 
 
@@ -76,6 +75,6 @@ def _settings(best: Mapping[str, Any]) -> list[str]:
             f"Against plain, on the same faces: fair {change['fair']:+.4f} "
             f"(95% {change['fair_ci95'][0]:+.3f} to {change['fair_ci95'][1]:+.3f}), "
             f"women {change['acc_women']:+.4f}, men {change['acc_men']:+.4f}"
-            + ("; it levels down: the better gender lost" if change["levelled_down"] else "")
+            + ("; it levels down: the better gender lost" * change["levelled_down"])
         )
     return lines

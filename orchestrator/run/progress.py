@@ -151,6 +151,12 @@ class Progress(Strict):
         """How long a search took until `now`, its earlier sessions among it."""
         return self.seconds(now) - self.confirmed_before
 
+    def searched_seconds(self) -> float:
+        """How long the search took, whatever came after it."""
+        if self.command == "confirm":
+            return self.seconds_before - self.confirmed_before
+        return self.search_seconds(self.updated)
+
     def share_done(self) -> float:
         """How much of the run's training is done, in [0, 1], counted in epochs."""
         if len(self.ended) >= self.trials_total:

@@ -25,6 +25,8 @@ OBJECTIVES: dict[str, dict[str, Direction]] = {
     "pareto": {"mean_accuracy": "maximize", "gap": "minimize"},
 }
 """What each objective tells the study of a trial's kept epoch, and which way is better."""
+LEARN_FROM_COMPLETE = ("gp", "cmaes")
+"""Samplers that see nothing of a pruned trial; on a toy problem gp was then worse than random."""
 SESSION, WARM, RECIPE, REPEAT = "session", "warm_start", "recipe", "repeat"
 """Attributes of the study's trials: who runs it, whose it was, which baseline it is, and which
 trial had its settings already, so that it is none."""
@@ -102,10 +104,15 @@ def _ending(trial: Trial, config: Config) -> tuple[TrialState, list[float] | Non
     """Return the state that the study is told, and the values of a complete trial.
 
     A baseline outside the space is told as failed: it has no parameters to learn from, and the
-    parameters common to all trials, which are what GP, NSGA-II and CMA-ES model, would be none.
+    parameters common to all trials, which are what GP, NSGA-II and CMA-ES model, would be none. To
+    those that learn from complete trials alone, one that was stopped is told as complete with what
+    it had reached.
     """
     state = trial.result.state
-    if state == "complete" and trial.params:
+    known = state == "complete"
+    if config.sweep.sampler in LEARN_FROM_COMPLETE:  # a low value teaches them where not to look
+        known = known or (state == "pruned" and trial.result.kept_epoch > 0)
+    if known and trial.params:
         return TrialState.COMPLETE, values(trial, config)
     return (TrialState.PRUNED if state == "pruned" else TrialState.FAIL), None
 

@@ -1,59 +1,96 @@
-"""Retraining the front and the baselines on new seeds: whether what won wins again.
+"""Retraining the finalists and the baselines: whether what won wins on other faces, too.
 
 ::
 
-    RUN/confirm/<trial>/<trial>-seed<k>[-fold<j>]/    a trial's files each
+    RUN/confirm/<trial>/<trial>-seed<k>[-fold<j>of<n>]/    a trial's files each
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
-from orchestrator.judging.judge import Evaluated, evaluate, select_front
+from orchestrator.judging.confirmation import Confirmation
+from orchestrator.judging.judge import Evaluated, evaluate
+from orchestrator.judging.race import Key, rounds
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES
 from orchestrator.run.trial import Trial
 from orchestrator.training.trial import Assignment
 
 
-def retrainings(run: Run, config: Config) -> dict[int | None, list[Assignment]]:
-    """Return the trainings that confirm a run's results, by fold; some may have ended already.
+class Round(NamedTuple):
+    """What is to be trained next, all of it on the same rows."""
+
+    fold: int | None
+    """The fold of ``sweep.confirm_folds`` that validates; None: the splits are as prepared."""
+    assignments: list[Assignment]
+    at_most: int
+    """How many trainings there are from here on, these among them, if none is given up."""
+
+
+def next_round(run: Run, config: Config) -> Round | None:
+    """Return what is to be trained next; None: the race has ended.
 
     Parameters
     ----------
     run
         A sweep whose trials have ended.
     config
-        How many seeds, and perhaps folds.
+        How many finalists, seeds and folds.
     """
-    evaluated = evaluate(run)
-    front = {one.id for one in select_front(evaluated)}
-    members = [one for one in evaluated if one.id in front or one.result.recipe in BASELINES]
-    seeds = range(1, config.sweep.confirm + 1)
-    return {
-        fold: [
-            _retraining(run, one, seed, config.sweep.confirm_folds, fold)
-            for seed in seeds
-            for one in members
-        ]
-        for fold in _folds(config)
-    }
+    confirmation = Confirmation(run, evaluate(run), config)
+    race, course = confirmation.race, confirmation.course
+    if not race.missing:
+        return None
+    number = next(n for n, keys in enumerate(course) if not {*keys} <= {*race.keys})
+    assignments = [
+        retraining(one.trial, run, config, key)
+        for one in race.left
+        for key in race.missing.get(one.trial.id, ())
+    ]
+    still = sum(one.trial.id in confirmation.wanted for one in race.left)
+    later = still * sum(map(len, course[number + 1 :]))
+    fold = None if config.sweep.confirm_folds is None else course[number][0].fold
+    return Round(fold, assignments, len(assignments) + later)
 
 
-def _folds(config: Config) -> Iterator[int | None]:
-    if config.sweep.confirm_folds is None:
-        yield None
-    else:
-        yield from range(config.sweep.confirm_folds)
-
-
-def _retraining(
-    run: Run, one: Evaluated, seed: int, folds: int | None, fold: int | None
-) -> Assignment:
-    config = one.result.config
-    name, overrides = f"{one.id}-seed{seed}", {"seed": config.seed + seed}
-    if folds is not None and fold is not None:
-        name += f"-fold{fold}"
-        overrides |= {"data.folds": folds, "data.fold": fold}
+def retraining(one: Evaluated, run: Run, config: Config, key: Key) -> Assignment:
+    """Return a trial's training on another seed, and perhaps a fold."""
+    name = f"{one.id}-seed{key.seed - config.seed}"
+    overrides: dict[str, Any] = {"seed": key.seed}
+    if (folds := config.sweep.confirm_folds) is not None:
+        name += f"-fold{key.fold}of{folds}"
+        overrides |= {"data.folds": folds, "data.fold": key.fold}
     trial = Trial(run.confirm_path / one.id / name)
-    return Assignment(trial, with_overrides(config, overrides), one.params)
+    return Assignment(trial, with_overrides(one.result.config, overrides), one.params)
+
+
+def words_before(config: Config, complete: Sequence[Trial]) -> str | None:
+    """Say, before a search, what the retraining of its finalists will take; None: there is none.
+
+    Parameters
+    ----------
+    config
+        The sweep's.
+    complete
+        What an earlier session has trained, from which the time is known.
+    """
+    sweep = config.sweep
+    if not (sweep.finalists and sweep.confirm):
+        return None
+    each = sum(map(len, rounds(config)))
+    best = min(sweep.finalists, max(1, sweep.trials - len(BASELINES)))
+    members = best + len(BASELINES) + (best > 1 and sweep.plain_share > 0)  # the best that tuned it
+    seconds = [trial.result.seconds for trial in complete]
+    time = ""
+    if seconds:
+        minutes = members * each * sum(seconds) / len(seconds) / 60
+        time = f", about {minutes:,.0f} minutes of training" if minutes >= 1 else ""
+    folds = f" on {sweep.confirm_folds} folds" if sweep.confirm_folds else ""
+    seeds = f" and {sweep.confirm} seeds" if sweep.confirm > 1 else ""
+    return (
+        f"after the search the best {best} and the baselines are retrained"
+        f"{folds}{seeds}: at most {members * each} trainings beside its {sweep.trials}{time}, "
+        "fewer where some cannot win any more (--finalists 0: none)"
+    )

@@ -12,7 +12,7 @@ from orchestrator.config.layers import with_recipe
 from orchestrator.config.settings import Config
 from orchestrator.run.claims import part_held
 from orchestrator.run.directory import Run
-from orchestrator.run.progress import EndedTrial
+from orchestrator.run.progress import BASELINES, EndedTrial
 from orchestrator.run.trial import Trial, in_order_of_ending
 from orchestrator.search.record import ENDED, RECIPE, REPEAT, SESSION, is_numbered, own, tell
 from orchestrator.search.space_settings import suggested
@@ -99,6 +99,8 @@ class StudyTrials(Trials):
                 begun = sum(own(trial) for trial in self._study.get_trials(deepcopy=False))
                 if begun >= self._config.sweep.trials:
                     return None
+                if (fixed := self._space.untuned_plain) is not None and self._tunes_plain(begun):
+                    self._study.enqueue_trial(fixed)  # the sampler suggests the rest
                 assignment = self._ask(at_random=repeats >= MODEL_REPEATS)
                 repeated = assignment is not None and self._passed_over(assignment)
             if assignment and not repeated:
@@ -106,6 +108,12 @@ class StudyTrials(Trials):
             repeats = repeats + 1 if repeated else 0
         self.enough = EXHAUSTED
         return None
+
+    def _tunes_plain(self, begun: int) -> bool:
+        """Tell whether the trial after so many is one that tunes plain."""
+        share, number = self._config.sweep.plain_share, begun - len(BASELINES)
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return number >= 0 and not waiting and int((number + 1) * share) > int(number * share)
 
     def _ask(self, *, at_random: bool) -> Assignment | None:
         """Ask the study for a trial; None where the space gives no such one."""

@@ -10,7 +10,14 @@ from typing import NamedTuple, Self
 import optuna
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import make_folder, parse_uri, read_bytes, write_json, writing
+from orchestrator.base.files import (
+    children,
+    make_folder,
+    parse_uri,
+    read_bytes,
+    write_json,
+    writing,
+)
 from orchestrator.base.here import copied_here
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
@@ -21,10 +28,11 @@ from orchestrator.run import progress
 from orchestrator.run.claims import part_held
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
+from orchestrator.run.trial import Trial
 from orchestrator.search.expected_cost import cost_of
 from orchestrator.search.halving import Rungs
 from orchestrator.search.record import WARM
-from orchestrator.search.retrain_winners import retrainings
+from orchestrator.search.retrain_winners import next_round, words_before
 from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.study import open_study, working_on
 from orchestrator.search.sweep_limits import EXHAUSTED
@@ -147,12 +155,13 @@ class Sweep:
 
     def go_on(self, screen: Screen) -> Outcome:
         """Run the trials that are left, and then the retrainings; Ray must run."""
-        for word in (*self.store.meta.empty_strata(), *self.words):
+        before = words_before(self.config, self.run.complete())
+        for word in (*self.store.meta.empty_strata(), *self.words, *([before] if before else [])):
             screen.say(word)
         try:
             data = share_data(self.store, self.config, screen)
             outcome = self._search(data, screen)
-            if outcome.searched and self.config.sweep.confirm:
+            if outcome.searched and self._retrains:
                 outcome = self._confirm(outcome, data.splits, screen)
         except KeyboardInterrupt:  # before or after the trials; a search itself ends on it in peace
             return Outcome(done=False)
@@ -203,35 +212,50 @@ class Sweep:
             return Outcome(done=True, why=why, searched=not elsewhere)
         return Outcome(done=False)
 
+    @property
+    def _retrains(self) -> bool:
+        return bool(self.config.sweep.finalists and self.config.sweep.confirm)
+
     def _confirm(self, searched: Outcome, shared: Shared, screen: Screen) -> Outcome:
-        """Retrain what won, unless another session does."""
+        """Retrain the finalists, unless another session does."""
         make_folder(self.run.confirm_path)
         with part_held(self.run.path, "confirm") as ours:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
-            return self._retrain(shared, screen) or searched
+            try:
+                return self._retrain(shared, screen) or searched
+            except InputError as error:  # what was found stays found
+                return Outcome(done=True, why=f"the finalists cannot be retrained: {error}")
 
     def _retrain(self, shared: Shared, screen: Screen) -> Outcome | None:
-        """Retrain what won; return how that ended before its time."""
-        by_fold = retrainings(self.run, self.config)
+        """Retrain the finalists, round by round; return how that ended before its time."""
+        following = next_round(self.run, self.config)
+        if following is None:
+            return None
         before = progress.read(self.run)
-        every = [one.trial for assignments in by_fold.values() for one in assignments]
+        folders = children(self.run.confirm_path)
+        done = [one for at in folders for one in map(Trial, children(at)) if one.has_ended]
+        every = [*done, *(one.trial for one in following.assignments)]
+        total = len(done) + following.at_most
         begun = progress.begin(
-            self.run, "confirm", len(every), self.config.train.epochs, time.time(), trials=every
+            self.run, "confirm", total, self.config.train.epochs, time.time(), trials=every
         )
         if before:
             begun = begun.model_copy(update={"cost": before.cost})
         with screen.show(self.run, begun) as display:
-            for fold, assignments in by_fold.items():
+            while following:
+                ended = len(display.progress.ended)
+                more = {"trials_total": ended + following.at_most}
+                display.update(display.progress.model_copy(update=more))
                 data = shared
-                if all(one.trial.has_ended for one in assignments):
-                    continue
-                if fold is not None:
-                    folds = {"data.folds": self.config.sweep.confirm_folds, "data.fold": fold}
-                    config = with_overrides(self.config, folds)
+                if following.fold is not None:
+                    folds = self.config.sweep.confirm_folds
+                    dealt = {"data.folds": folds, "data.fold": following.fold}
+                    config = with_overrides(self.config, dealt)
                     data = share_data(self.store, config, screen).splits
-                faults = retrain(self.run, self.config, assignments, data, display)
-                if not all(one.trial.has_ended for one in assignments):
+                faults = retrain(self.run, self.config, following.assignments, data, display)
+                if not all(one.trial.has_ended for one in following.assignments):
                     display.update(display.progress.model_copy(update={"state": "interrupted"}))
                     return Outcome.of_faults(faults) if faults else Outcome(done=False)
+                following = next_round(self.run, self.config)
         return None

@@ -28,6 +28,13 @@ class FakeTrial:
     reason: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     epochs: int = 10
+    tunes_plain: bool = False
+    """Whether it is cross-entropy without weights, though none of the baselines."""
+
+    def configured(self, config: Config) -> Config:
+        """Give all but plain, and what tunes it, something that these have not."""
+        plain = self.recipe == "plain" or self.tunes_plain
+        return config if plain else with_overrides(config, {"loss.gamma": 1.0})
 
 
 SWEEP = [
@@ -56,14 +63,17 @@ def make_run(
     seed: int = 0,
     config: Config | None = None,
 ) -> Run:
-    """Write a run of `trials`, each with `rows` faces in val and in test."""
-    config = config or resolve()
+    """Write a run of `trials`, each with `rows` faces in val and in test.
+
+    By default of a sweep that retrains none; what `confirm_run` makes is shown as it is.
+    """
+    config = config or resolve(settings=["sweep.finalists=0"])
     data = {"path": "data/faces", "fingerprint": "5f" * 32, "image_size": 80}
     run = Run.create(str(folder), config, data)
     faces, difficulty = _sampled(rows, seed)
     for number, fake in enumerate(trials):
         noise = np.random.default_rng([seed, number])
-        _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, config)
+        _write_trial(run.trial(fake.id), fake, faces, difficulty, noise, fake.configured(config))
     return run
 
 
@@ -85,17 +95,18 @@ def confirm_run(
             women, men = np.array([fake.acc_women, fake.acc_men]) + sd * rng.standard_normal(2)
             name, overrides = f"{fake.id}-seed{k}", {"seed": run.config.seed + k}
             if folds:
-                name, overrides = f"{name}-fold{fold}", {
+                name, overrides = f"{name}-fold{fold}of{folds}", {
                     **overrides, "data.folds": folds, "data.fold": fold,
                 }  # fmt: skip
-            shown = faces.assign(filename=faces["filename"].where(faces["split"] == "test", name))
+            dealt = f"fold{fold}-" + faces["filename"]
+            shown = faces.assign(filename=faces["filename"].where(faces["split"] == "test", dealt))
             _write_trial(
                 Trial(run.path / "confirm" / fake.id / name),
                 replace(fake, acc_women=women, acc_men=men),
                 shown if folds else faces,
                 difficulty,
                 rng,
-                with_overrides(run.config, overrides),
+                fake.configured(with_overrides(run.config, overrides)),
             )
 
 

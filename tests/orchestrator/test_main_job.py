@@ -38,7 +38,8 @@ def data(folder):
 
 
 def sweep(data, out, *more):
-    words = ["sweep", "--data", data, "--out", out, "--concurrent", "1", *QUICK, *more]
+    words = ["sweep", "--data", data, "--out", out, "--concurrent", "1", "--finalists", "0"]
+    words += [*QUICK, *more]
     return main([str(word) for word in words])
 
 

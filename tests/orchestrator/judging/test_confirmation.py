@@ -1,3 +1,5 @@
+"""Retrained finalists as the report tells them: pooled counts, the winner, and the verdict."""
+
 import io
 import json
 from pathlib import Path
@@ -7,8 +9,8 @@ import pytest
 from fakes import SWEEP, FakeTrial, confirm_run, make_run
 
 from orchestrator.base.errors import InputError
-from orchestrator.judging.confirmation import METRICS, interval, resample, spread
-from orchestrator.judging.fairness import fair_of
+from orchestrator.config.layers import resolve
+from orchestrator.judging.fairness import count_correct, metrics_from_counts
 from orchestrator.report.page import verdict
 from orchestrator.report.report import write_report
 from orchestrator.report.tables import print_summary
@@ -16,173 +18,191 @@ from orchestrator.run.directory import Run
 from orchestrator.run.trial import Trial
 
 RETRAINED = [trial for trial in SWEEP if trial.id in ("t000", "t001", "t010", "t013")]
+PAIR = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
+FIGURES = ("accuracy", "acc_women", "acc_men", "gap", "fair", "fair_lambda1", "worst_gender")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = make_run(tmp_path_factory.mktemp("confirmation") / "run")
-    confirm_run(run, RETRAINED)
+    run = make_run(tmp_path_factory.mktemp("confirmation") / "run", rows=1000)
+    confirm_run(run, RETRAINED, seeds=1, folds=4, rows=1000)
     write_report(run)
     return run
 
 
 @pytest.fixture(scope="module")
-def confirmed(run: Run) -> dict:
-    return json.loads((run.path / "summary.json").read_text())["confirmed"]
+def summary(run: Run) -> dict:
+    return json.loads((run.path / "summary.json").read_text())
 
 
-def test_every_retrained_trial_has_means_and_deviations_over_its_seeds(run, confirmed):
-    assert set(confirmed["trials"]) == {trial.id for trial in RETRAINED}
-    for trial_id, entry in confirmed["trials"].items():
-        assert entry["retrainings"] == [{"seed": k, "fold": None} for k in (1, 2, 3)]
-        for k, split in ((k, split) for k in (1, 2, 3) for split in ("val", "test")):
-            rows = Trial(run.path / "confirm" / trial_id / f"{trial_id}-seed{k}").predictions
-            assert (rows["split"] == split).any()
+def predictions(run: Run, trial_id: str, split: str) -> list:
+    folders = sorted((run.path / "confirm" / trial_id).iterdir())
+    tables = [Trial(folder).predictions for folder in folders]
+    return [table[table["split"] == split] for table in tables]
+
+
+def test_metrics_are_computed_once_from_the_counts_of_all_folds(run, summary):
+    for trial_id, entry in summary["confirmed"]["trials"].items():
+        assert [one["fold"] for one in entry["retrainings"]] == [0, 1, 2, 3]
         for split in ("val", "test"):
-            assert set(entry[split]) == set(METRICS)
-            assert all(figure["sd"] > 0 for figure in entry[split].values())
-        low, high = entry["fair_ci95"]
-        assert low < entry["test"]["fair"]["mean"] < high
+            counts = [
+                count_correct(rows["label"], (rows["logit"] > 0).astype(int), rows["gender"])
+                for rows in predictions(run, trial_id, split)
+            ]
+            pooled = metrics_from_counts(*(sum(part) for part in zip(*counts, strict=True)))
+            for name in FIGURES:
+                assert entry[split][name] == pytest.approx(getattr(pooled, name))
+            for name in ("fair", "gap", "acc_women", "acc_men"):
+                low, high = entry[split][f"{name}_ci95"]
+                assert low <= entry[split][name] <= high
+            by_fold = np.mean([metrics_from_counts(*one).fair for one in counts])
+            assert entry[split]["fair"] >= by_fold - 1e-12  # which counts each fold's luck as gap
+        assert entry["val"]["n_women"] + entry["val"]["n_men"] == 4000
+        assert entry["test"]["n_women"] + entry["test"]["n_men"] == 1000
 
 
-def test_means_are_those_of_the_retrainings_at_a_half(run, confirmed):
-    found = []
-    for k in (1, 2, 3):
-        rows = Trial(run.path / "confirm" / "t010" / f"t010-seed{k}").predictions
-        women = rows[(rows["split"] == "test") & (rows["gender"] == -1)]
-        found.append(((women["logit"] > 0) == (women["label"] == 1)).mean())
-    figure = confirmed["trials"]["t010"]["test"]["acc_women"]
-    assert figure["mean"] == pytest.approx(np.mean(found))
-    assert figure["sd"] == pytest.approx(np.std(found, ddof=1))
+def test_the_change_against_plain_is_the_difference_of_the_pooled_metrics(summary):
+    trials = summary["confirmed"]["trials"]
+    for entry in trials.values():
+        for split, name in ((s, n) for s in ("val", "test") for n in ("fair", "acc_men", "gap")):
+            difference = entry[split][name] - trials["t000"][split][name]
+            assert entry["change_vs_plain"][split][name] == pytest.approx(difference)
+    assert trials["t000"]["change_vs_plain"]["val"]["fair_ci95"] == [0, 0]
 
 
-def test_the_change_against_plain_is_the_difference_of_the_means(confirmed):
-    plain = confirmed["trials"]["t000"]
-    for entry in confirmed["trials"].values():
-        for name in ("fair", "acc_women", "acc_men"):
-            difference = entry["test"][name]["mean"] - plain["test"][name]["mean"]
-            low, high = entry["change_vs_plain"][f"{name}_ci95"]
-            assert entry["change_vs_plain"][name] == pytest.approx(difference)
-            assert low <= difference + 1e-12
-            assert high >= difference - 1e-12
-    assert plain["change_vs_plain"]["fair_ci95"] == [0, 0]
+def test_the_best_is_chosen_by_pooled_counts_of_validation_faces(summary):
+    trials = summary["confirmed"]["trials"]
+    best = max(trials, key=lambda name: trials[name]["val"]["fair"])
+    assert summary["best"]["trial_id"] == summary["confirmed"]["best"] == best
+    assert summary["verdict"]["trial_id"] == best
+    searched = summary["searched_best"]
+    assert searched == "t013"
+    on_val = next(one for one in summary["pareto"] if one["trial_id"] == searched)["val"]["fair"]
+    assert summary["optimism"] == pytest.approx(on_val - trials[searched]["val"]["fair"])
 
 
-def test_the_confirmed_best_is_chosen_on_validation(confirmed):
-    vals = {name: entry["val"]["fair"]["mean"] for name, entry in confirmed["trials"].items()}
-    assert confirmed["best"] == max(vals, key=vals.get)
+def test_a_gain_on_both_kinds_of_faces_is_supported(tmp_path):
+    summary, text = _confirmed(tmp_path, PAIR, PAIR)
+    assert summary["verdict"]["word"] == "supported"
+    assert summary["verdict"]["claim"] == summary["verdict"]["trial_id"] == "t001"
+    assert text.startswith("Supported: t001 is fairer than plain. Its fair metric changes by +0.")
+    assert "Use t001 at threshold 0.5: against plain, women gain" in text
+    assert summary["verdict"]["faces_needed"] == {}
 
 
-def test_a_winner_that_holds_is_said_to(tmp_path):
-    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    summary, text = _confirmed(tmp_path, trials, trials)
-    assert summary["confirmed"]["holds"] is True
-    assert "t001 holds: over 3 new seeds its fair metric on test is" in text
-    assert "plain's" in text
-    assert "chance cannot be excluded" not in text
-
-
-def test_a_winner_that_does_not_hold_is_marked(tmp_path):
-    lucky = [FakeTrial("t000", 0.90, 0.94, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    again = [lucky[0], FakeTrial("t001", 0.89, 0.96)]
-    summary, text = _confirmed(tmp_path, lucky, again)
-    assert summary["best"]["trial_id"] == "t001"
-    assert summary["confirmed"]["holds"] is False
-    assert summary["confirmed"]["best"] == "t000"
-    assert "t001 does not hold: over 3 new seeds" in text
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert page.count(">does not hold<") == 2  # over new seeds, and where the search is told
-    assert 'class="loss-said">t001 does not hold' in page
+def test_a_winner_that_is_worse_on_other_faces_is_refuted(tmp_path):
+    again = [PAIR[0], FakeTrial("t001", 0.86, 0.96)]
+    summary, text = _confirmed(tmp_path, PAIR, again)
+    assert summary["searched_best"] == "t001"
+    assert summary["best"]["trial_id"] == summary["verdict"]["trial_id"] == "t000"
+    assert summary["verdict"]["word"] == "refuted"
+    assert "Refuted: t001, the best that was searched for, is no fairer than plain." in text
+    assert "Use t000 at threshold 0.5: with t001, against plain, women lose" in text
+    assert summary["optimism"] > 0.05
+    assert "t001, the best of the search, had" in text
     terminal = io.StringIO()
     print_summary(summary, terminal)
     lines = terminal.getvalue().splitlines()
-    assert lines[0].startswith("On test faces, threshold 0.5, means over 3 new seeds")
-    assert lines[2].split()[:2] == ["confirmed", "t000"]
-    assert any(line.startswith("t001 does not hold") for line in lines)
-    assert all("…" not in line for line in lines)
+    assert "threshold 0.5: 4 folds and 1 new seed" in lines[0]
+    assert [line.split()[:2] for line in lines[2:4]] == [["best", "t000"], ["searched", "t001"]]
+    assert any(line.startswith("Refuted: t001") for line in lines)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert 'class="lead loss-said">Refuted: t001' in page
 
 
-def test_a_winner_that_other_validation_faces_refute_does_not_hold(tmp_path):
-    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    run = make_run(tmp_path / "run", trials, rows=4000)
-    confirm_run(run, trials, rows=4000)
-    for folder in (run.path / "confirm" / "t001").iterdir():
-        rows = Trial(folder).predictions
-        men = np.flatnonzero((rows["split"] == "val") & (rows["gender"] == 1))[::8]
-        rows.loc[rows.index[men], "logit"] *= -1
-        Trial(folder).write_predictions(rows)
-    summary = write_report(run)
-    confirmed, text = summary["confirmed"], " ".join(verdict(summary))
-    change = confirmed["trials"]["t001"]["change_vs_plain"]
-    assert change["fair_ci95"][0] > 0  # on test it is better, and not by chance
-    assert confirmed["holds"] is False
-    assert confirmed["best"] == "t000"
-    assert "t001 does not hold: over 3 new seeds" in text
-    val, of_plain = (spread(confirmed["trials"][name], "val") for name in ("t001", "t000"))
-    assert text.count(f" But on validation it is {val}, plain's {of_plain}.") == 1
-
-
-def test_chance_is_named_where_it_cannot_be_excluded(tmp_path):
+def test_a_small_gain_is_undecided_and_faces_that_would_decide_it_are_named(tmp_path):
     trials = [FakeTrial("t000", 0.90, 0.94, "plain"), FakeTrial("t001", 0.905, 0.942)]
-    _, text = _confirmed(tmp_path, trials, trials, sd=0.01)
-    assert "over faces and seeds; chance cannot be excluded." in text
+    summary, text = _confirmed(tmp_path, trials, trials, sd=0.01)
+    told = summary["verdict"]
+    assert told["word"] == "undecided"
+    assert "which may be chance" in text
+    for split, needed in told["faces_needed"].items():
+        low, high = told["change"][split]["fair_ci95"]
+        assert low <= 0 <= high
+        assert needed > (8000 if split == "val" else 2000)
+        assert f"about {needed:,}" in text or f"{needed:,} test faces" in text
 
 
-def test_another_baseline_that_is_better_refutes_the_winner(tmp_path):
-    trials = [
-        FakeTrial("t000", 0.88, 0.95, "plain"),
-        FakeTrial("t001", 0.90, 0.94, "reference"),
-        FakeTrial("t002", 0.93, 0.94),
-    ]
-    again = [trials[0], FakeTrial("t001", 0.94, 0.94, "reference"), FakeTrial("t002", 0.90, 0.94)]
-    summary, text = _confirmed(tmp_path, trials, again)
-    assert summary["confirmed"]["holds"] is False
-    assert "reference's" in text
-
-
-def test_what_was_not_retrained_is_not_judged(tmp_path):
-    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    for again, words in ((trials[:1], "t001 was not retrained"), (trials[1:], "No baseline")):
-        summary, text = _confirmed(tmp_path / again[0].id, trials, again)
-        assert summary["confirmed"]["holds"] is None
-        assert words in text
-
-
-def test_without_retrainings_nothing_is_said(tmp_path):
-    run = make_run(tmp_path / "run", SWEEP[:2], rows=300)
-    assert write_report(run)["confirmed"] is None
+def test_without_retrainings_nothing_is_supported(tmp_path):
+    run = make_run(tmp_path / "run", PAIR, rows=4000)
+    summary = write_report(run)
+    assert summary["confirmed"] is summary["optimism"] is None
+    assert summary["verdict"]["word"] == "undecided"
+    assert summary["verdict"]["change"]["test"]["fair_ci95"][0] > 0
+    assert "No finalists were retrained" in summary["verdict"]["paragraph"]
     page = (run.path / "report.html").read_text(encoding="utf-8")
-    assert "Retrained" not in page
-    assert "new seeds" not in page
+    assert "not trained on, which chooses" not in page
 
 
-def test_only_complete_retrainings_count(tmp_path):
-    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    run = make_run(tmp_path / "run", trials, rows=300)
-    confirm_run(run, trials, rows=300)
-    failed = Trial(run.path / "confirm" / "t001" / "t001-seed1")
+def test_finalists_that_are_yet_to_be_retrained_choose_nothing(tmp_path):
+    config = resolve(settings=["sweep.confirm=1", "sweep.confirm_folds=2"])
+    again = [PAIR[0], FakeTrial("t001", 0.86, 0.96)]
+    run = make_run(tmp_path / "run", PAIR, rows=400, config=config)
+    confirm_run(run, again, seeds=1, folds=2, rows=400)
+    (run.path / "confirm" / "t000" / "t000-seed1-fold1of2" / "result.json").unlink()
+    summary = write_report(run)
+    assert summary["confirmed"]["best"] is None
+    assert not summary["confirmed"]["ended"]
+    assert summary["best"]["trial_id"] == "t001"
+    assert "have not all been retrained" in " ".join(verdict(summary))
+
+
+def test_a_retraining_that_failed_is_told_and_is_in_no_comparison(tmp_path):
+    run = make_run(tmp_path / "run", PAIR, rows=1000)
+    confirm_run(run, PAIR, seeds=1, folds=4, rows=1000)
+    failed = Trial(run.path / "confirm" / "t001" / "t001-seed1-fold2of4")
     failed.write_result(failed.result.model_copy(update={"state": "failed"}))
-    (run.path / "confirm" / "t000" / "t000-seed3" / "result.json").unlink()  # it still runs
-    entries = write_report(run)["confirmed"]["trials"]
-    assert [one["seed"] for one in entries["t001"]["retrainings"]] == [2, 3]
-    assert [one["seed"] for one in entries["t000"]["retrainings"]] == [1, 2]
-    assert entries["t001"]["change_vs_plain"] is not None  # of seed 2, which both have
+    summary = write_report(run)
+    entry = summary["confirmed"]["trials"]["t001"]
+    assert [one["fold"] for one in entry["retrainings"]] == [0, 1, 3]
+    assert entry["failed"] == [{"seed": 1, "fold": 2}]
+    assert summary["confirmed"]["out"] == {"t001": "a retraining failed"}
+    assert summary["best"]["trial_id"] == "t000"
+    plain = predictions(run, "t000", "val")
+    kept = [plain[fold] for fold in (0, 1, 3)]  # of the same faces, and so not plain's own figure
+    men = [(rows["logit"] > 0) == (rows["label"] == 1) for rows in kept]
+    right = sum(of[rows["gender"] == 1].sum() for of, rows in zip(men, kept, strict=True))
+    before = right / sum((rows["gender"] == 1).sum() for rows in kept)
+    change = entry["change_vs_plain"]["val"]["acc_men"]
+    assert change == pytest.approx(entry["val"]["acc_men"] - before)
+    assert "1 failed" in (run.path / "report.html").read_text(encoding="utf-8")
 
 
-def test_one_seed_has_no_deviation(tmp_path):
-    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    summary, text = _confirmed(tmp_path, trials, trials, seeds=1)
-    assert summary["confirmed"]["trials"]["t001"]["test"]["fair"]["sd"] is None
-    assert "over 1 new seed its" in text
-    assert "over faces alone" in text
+def test_folds_that_were_dealt_otherwise_are_left_out(tmp_path):
+    config = resolve(settings=["sweep.confirm_folds=5"])
+    run = make_run(tmp_path / "run", PAIR, rows=400, config=config)
+    confirm_run(run, PAIR, seeds=1, folds=4, rows=400)
+    confirm_run(run, PAIR, seeds=1, folds=5, rows=400)
+    entry = write_report(run)["confirmed"]["trials"]["t001"]
+    assert len(list((run.path / "confirm" / "t001").iterdir())) == 9
+    assert [one["fold"] for one in entry["retrainings"]] == [0, 1, 2, 3, 4]
+    assert entry["val"]["n_women"] + entry["val"]["n_men"] == 2000
 
 
-def test_folds_share_their_test_faces_only(tmp_path):
-    trials = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
-    summary, text = _confirmed(tmp_path, trials, trials, seeds=2, folds=2)
-    retrainings = summary["confirmed"]["trials"]["t001"]["retrainings"]
-    assert retrainings == [{"seed": s, "fold": f} for s in (1, 2) for f in (0, 1)]
-    assert "over 2 new seeds and 2 folds" in text
+def test_a_gain_is_one_over_plain_as_well_tuned(tmp_path):
+    tuned = FakeTrial("t002", 0.92, 0.945, tunes_plain=True)
+    summary, text = _confirmed(tmp_path, [*PAIR, tuned], [*PAIR, tuned])
+    trials = summary["confirmed"]["trials"]
+    assert summary["baselines"]["plain_tuned"]["trial_id"] == "t002"
+    assert summary["verdict"]["against"] == "plain_tuned"
+    assert summary["verdict"]["claim"] == "t001"
+    gain = trials["t001"]["val"]["fair"] - trials["t002"]["val"]["fair"]
+    assert summary["verdict"]["change"]["val"]["fair"] == pytest.approx(gain)
+    assert "fairer than plain_tuned" in text
+    worse = FakeTrial("t002", 0.80, 0.945, tunes_plain=True)
+    summary, _ = _confirmed(tmp_path / "worse", [*PAIR, worse], [*PAIR, worse], rows=500)
+    assert summary["baselines"]["plain_tuned"]["trial_id"] == "t000"  # tuning brought nothing
+
+
+def test_seeds_and_folds_are_counted_as_they_are(tmp_path):
+    summary, text = _confirmed(tmp_path, PAIR, PAIR, seeds=2, folds=2, rows=1000)
+    assert "All were trained anew on 2 folds and 2 new seeds." in text
+    entry = summary["confirmed"]["trials"]["t001"]
+    assert len(entry["retrainings"]) == 4
+    assert entry["val"]["n_women"] + entry["val"]["n_men"] == 2000  # each judged twice
+    one, text = _confirmed(tmp_path / "one", PAIR, PAIR, seeds=1, folds=None, rows=1000)
+    assert "trained anew on 1 new seed." in text
+    assert one["confirmed"]["trials"]["t001"]["retrainings"] == [{"seed": 1, "fold": None}]
 
 
 def test_retrainings_on_other_test_faces_are_refused(tmp_path):
@@ -192,35 +212,19 @@ def test_retrainings_on_other_test_faces_are_refused(tmp_path):
         write_report(run)
 
 
-def test_resampled_accuracies_are_those_of_resampled_rows():
-    rng = np.random.default_rng(0)
-    women = rng.random(800) < 0.6
-    correct = rng.random((3, 800)) < np.where(women, 0.8, 0.95)
-    ours = resample(correct, women, draws=4000)
-    assert ours.shape == (2, 4001, 3)
-    for group, rows in enumerate((women, ~women)):
-        assert ours[group, 0] == pytest.approx(correct[:, rows].mean(axis=1))
-        drawn = [
-            correct[:, rng.choice(np.flatnonzero(rows), rows.sum())].mean(axis=1)
-            for _ in range(4000)
-        ]
-        assert np.cov(ours[group, 1:].T) == pytest.approx(np.cov(np.transpose(drawn)), abs=4e-5)
+def test_retrainings_on_other_validation_faces_are_not_compared(tmp_path):
+    run = make_run(tmp_path / "run", PAIR, rows=300)
+    confirm_run(run, PAIR, rows=300, folds=2, seeds=1)
+    other = Trial(run.path / "confirm" / "t001" / "t001-seed1-fold1of2")
+    rows = other.predictions
+    rows.loc[rows["split"] == "val", "filename"] += "x"
+    other.write_predictions(rows)
+    with pytest.raises(InputError, match=r"fold1of2.* not judged by the same val faces"):
+        write_report(run)
 
 
-def test_the_interval_covers_the_truth_though_seeds_are_few():
-    """Seeds decide here, as they do at full size; resampling 3 of them would cover some 80%."""
-    rng, covered, sd, n = np.random.default_rng(0), 0, 0.01, 4000
-    women = np.arange(n) % 2 == 0
-    for _ in range(200):
-        accuracy = np.where(women, *(0.9 + sd * rng.standard_normal((2, 3, 1))))
-        values = fair_of(*resample(rng.random((3, n)) < accuracy, women, draws=300), 0.0)
-        low, high = interval(values)
-        covered += low <= 0.9 <= high
-    assert covered / 200 > 0.93
-
-
-def _confirmed(folder: Path, trials, again, **options) -> tuple[dict, str]:
-    run = make_run(folder / "run", trials, rows=4000)
-    confirm_run(run, again, rows=4000, **options)
+def _confirmed(folder: Path, trials, again, *, seeds=1, folds=4, rows=2000, **more):
+    run = make_run(folder / "run", trials, rows=rows)
+    confirm_run(run, again, seeds=seeds, folds=folds, rows=rows, **more)
     summary = write_report(run)
     return summary, " ".join(verdict(summary))

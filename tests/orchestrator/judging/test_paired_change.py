@@ -22,7 +22,7 @@ def test_changes_are_differences_of_the_groups_metrics(now, then, fair_lambda):
     for name in ("acc_women", "acc_men", "gap", "fair"):
         assert getattr(change, name) == pytest.approx(getattr(after, name) - getattr(before, name))
     better = "acc_women" if before.acc_women > before.acc_men else "acc_men"
-    fell = getattr(after, better) < getattr(before, better)
+    fell = getattr(change, f"{better}_ci95")[1] < 0
     assert change.levelled_down == (change.fair > 0 and fell)
 
 
@@ -47,6 +47,16 @@ def test_intervals_are_those_of_resampling_the_rows():
         now_by, then_by = ([c[rows].mean() for rows in parts] for c in (now, then))
         fair.append(_fair(*now_by) - _fair(*then_by))
     assert change.fair_ci95 == pytest.approx(np.percentile(fair, (2.5, 97.5)), abs=0.006)
+
+
+def test_one_man_does_not_make_it_levelling_down():
+    women, n = np.repeat([True, False], 400), np.tile(np.arange(400), 2)
+    then = n < np.where(women, 340, 380)
+    one_fewer = n < np.where(women, 360, 379)
+    change = paired_change(one_fewer, then, women)
+    assert change.fair > 0 > change.acc_men
+    assert change.acc_men_ci95[1] > 0
+    assert not change.levelled_down
 
 
 def test_both_worse_and_a_smaller_gap_is_levelling_down():

@@ -19,7 +19,7 @@ def change(women: float, men: float, fair: float = 0.01) -> dict:
         "acc_women_ci95": [women - 0.01, women + 0.01],
         "acc_men_ci95": [men - 0.01, men + 0.01],
         "fair": fair,
-        "levelled_down": fair > 0 and men < 0,
+        "levelled_down": fair > 0 and men + 0.01 < 0,
     }
 
 
@@ -28,8 +28,9 @@ def change(women: float, men: float, fair: float = 0.01) -> dict:
     [
         (change(0.02, 0.01), "no levelling down"),
         (change(0.02, 0.0), "men stay as accurate: this is no levelling down"),
-        (change(0.01, -0.02), "paid for by men"),
-        (change(-0.01, -0.03), "levelling down, since the gap shrank while both"),
+        (change(0.01, -0.02), "levelling down, paid for by men"),
+        (change(0.01, -0.002), "whether men, the better-off gender, pay for it is within chance"),
+        (change(-0.012, -0.03), "levelling down, since both became less accurate"),
         (change(-0.01, -0.03, fair=-0.02), "the fair metric did not rise"),
     ],
 )
@@ -45,7 +46,8 @@ def test_what_each_gender_gained_or_lost_is_in_points():
 
 def test_the_verdict_names_best_its_interval_and_both_baselines(tmp_path):
     summary = write_report(make_run(tmp_path / "run"))
-    first, plain, levels, reference = verdict(summary)
+    word, first, plain, levels, reference = verdict(summary)
+    assert word == summary["verdict"]["paragraph"]
     low, high = summary["best"]["test"]["fair_ci95"]
     assert summary["best"]["trial_id"] in first
     assert f"{low:.3f} to {high:.3f}" in first
@@ -53,7 +55,7 @@ def test_the_verdict_names_best_its_interval_and_both_baselines(tmp_path):
     assert "face by face" in plain
     assert "reference recipe" in reference
     assert summary["baselines"]["reference"]["change_vs_plain"]["levelled_down"]
-    assert "levelling down, since the gap shrank while both" in reference
+    assert "levelling down, paid for by men" in reference
     assert "Against plain, women" in levels
 
 
@@ -67,7 +69,7 @@ def test_intervals_that_do_not_overlap_are_said_not_to(tmp_path):
 def test_a_baseline_that_wins_is_said_to(tmp_path):
     trials = [FakeTrial("t000", 0.95, 0.95, "plain"), FakeTrial("t001", 0.6, 0.9)]
     summary = write_report(make_run(tmp_path / "run", trials, rows=400))
-    assert "No other trial has a higher fair metric" in verdict(summary)[1]
+    assert "No other trial has a higher fair metric" in verdict(summary)[2]
 
 
 def test_other_thresholds_are_told_in_words(tmp_path):

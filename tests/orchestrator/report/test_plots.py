@@ -105,7 +105,7 @@ def test_confirmed_means_have_bars_that_stay_inside():
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (0.04, 0.88)
     assert axes.get_xlim()[1] > 0.07
     assert axes.get_ylim()[0] < 0.86
-    assert "mean ± sd over new seeds" in [t.get_text() for t in axes.get_legend().get_texts()]
+    assert "retrained, ± standard error" in [t.get_text() for t in axes.get_legend().get_texts()]
 
 
 def test_labels_do_not_overlap_and_keep_off_the_points():

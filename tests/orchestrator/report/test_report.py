@@ -49,8 +49,10 @@ def summary(run: Run) -> dict:
 
 
 def test_summary_has_every_key_of_the_contract(summary):
-    entries = [summary["best"], *summary["baselines"].values(), *summary["pareto"]]
-    assert set(summary["baselines"]) == {"plain", "reference"}
+    baselines = dict(summary["baselines"])
+    assert baselines.pop("plain_tuned") is None  # no trial tuned it
+    assert set(baselines) == {"plain", "reference"}
+    entries = [summary["best"], *baselines.values(), *summary["pareto"]]
     for entry in entries:
         assert isinstance(entry["trial_id"], str)
         assert isinstance(entry["params"], dict)
@@ -68,7 +70,8 @@ def test_summary_has_every_key_of_the_contract(summary):
 
 
 def test_other_thresholds_are_the_best_on_validation_and_judged_on_test(run, summary):
-    for entry in [summary["best"], *summary["baselines"].values(), *summary["pareto"]]:
+    baselines = filter(None, summary["baselines"].values())
+    for entry in [summary["best"], *baselines, *summary["pareto"]]:
         shared, pair = entry["thresholds"]["shared"], entry["thresholds"]["by_gender"]
         assert entry["val"]["fair"] <= shared["val"]["fair"] <= pair["val"]["fair"]
         rows = run.trial(entry["trial_id"]).predictions
@@ -220,7 +223,7 @@ def test_a_run_without_complete_trials_has_a_report_that_says_so(tmp_path, trial
     run = make_run(tmp_path / "run", trials)
     summary = write_report(run)
     assert summary["best"] is None
-    assert summary["baselines"] == {"plain": None, "reference": None}
+    assert summary["baselines"] == dict.fromkeys(("plain", "reference", "plain_tuned"))
     assert summary["pareto"] == []
     assert summary["hypervolume"] == 0
     assert summary["images_per_second"] is None

@@ -2,11 +2,12 @@
 
 import errno
 import os
+import shutil
 import tempfile
 
 import numpy as np
 import pytest
-from fakes import FakeTrial, _faces, _write_trial, make_run
+from fakes import FakeTrial, _faces, _write_trial, confirm_run, make_run
 from ray.exceptions import RayTaskError
 from ray.tune.search import Searcher
 
@@ -15,7 +16,7 @@ from orchestrator.cli import main
 from orchestrator.config.layers import resolve, with_overrides
 from orchestrator.run.directory import Run
 from orchestrator.search.record import WARM, own, values
-from orchestrator.search.retrain_winners import retrainings
+from orchestrator.search.retrain_winners import next_round, words_before
 from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.space_settings import check_space
 from orchestrator.search.study import open_study, working_on
@@ -421,27 +422,97 @@ def test_a_warm_start_takes_the_fair_metric_as_this_sweep_weighs_it(tmp_path):
     assert warm.values != [pytest.approx(kept["fair"])]
 
 
-def test_the_front_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_path):
-    trials = [
-        FakeTrial("t000", 0.9, 0.95, "plain"),
-        FakeTrial("t001", 0.7, 0.75, "reference"),
-        FakeTrial("t002", 0.96, 0.96),
-        FakeTrial("t003", 0.5, 0.6),
+TRIALS = [
+    FakeTrial("t000", 0.9, 0.95, "plain"),
+    FakeTrial("t001", 0.7, 0.75, "reference"),
+    FakeTrial("t002", 0.96, 0.96),
+    FakeTrial("t003", 0.95, 0.96),
+    FakeTrial("t004", 0.5, 0.6),
+]
+
+
+def test_the_best_and_the_baselines_are_retrained_on_new_seeds_and_folds(tmp_path):
+    run = make_run(tmp_path / "run", TRIALS, rows=400, config=config("seed=7"))
+    by_seed = config("seed=7", "sweep.finalists=2", "sweep.confirm=2", "sweep.confirm_folds=null")
+    first = next_round(run, by_seed)
+    assert {one.trial.path.parent.name for one in first.assignments} == {
+        f"t00{n}" for n in range(4)
+    }
+    assert {(one.config.seed, one.config.data.folds) for one in first.assignments} == {(8, None)}
+    assert (first.fold, first.at_most) == (None, 8)
+    by_fold = next_round(run, config("seed=7", "sweep.finalists=1", "sweep.confirm_folds=3"))
+    assert [one.trial.id for one in by_fold.assignments] == [
+        f"{name}-seed1-fold0of3" for name in ("t000", "t001", "t002")
     ]
-    run = make_run(tmp_path / "run", trials, rows=400, config=config("seed=7"))
-    (by_seed,) = retrainings(run, config("sweep.confirm=2")).values()
-    assert {one.trial.path.parent.name for one in by_seed} == {"t000", "t001", "t002"}
-    assert sorted({one.config.seed for one in by_seed}) == [8, 9]
-    assert len({one.trial.id for one in by_seed}) == len(by_seed) == 6
-    by_fold = retrainings(run, config("sweep.confirm=1", "sweep.confirm_folds=3"))
-    assert list(by_fold) == [0, 1, 2]
-    for fold, assignments in by_fold.items():
-        assert len(assignments) == 3
-        assert all(one.config.data.fold == fold for one in assignments)
-        assert all(one.config.data.folds == 3 for one in assignments)
-    listed = ListedTrials(by_seed)
-    assert [listed.next().trial.id for _ in range(6)] == [one.trial.id for one in by_seed]
-    assert listed.next() is None
+    assert (by_fold.fold, by_fold.at_most) == (0, 9)
+    assert all(one.config.data.folds == 3 for one in by_fold.assignments)
+    listed = ListedTrials(by_fold.assignments)
+    assert [listed.next() for _ in range(4)] == [*by_fold.assignments, None]
+    assert next_round(run, config("sweep.finalists=0")) is None
+    assert next_round(run, config("sweep.confirm=0")) is None
+
+
+@pytest.mark.parametrize(("sampler", "learns"), [("gp", True), ("cmaes", True), ("tpe", False)])
+def test_gp_and_cmaes_are_told_what_a_stopped_trial_had_reached(tmp_path, sampler, learns):
+    run = begin(tmp_path / "run", f"sweep.sampler={sampler}")
+    searching = session(run)
+    for name in "abc":
+        searching.suggest(name)
+    finish(run, searching, "c", state="pruned")
+    told = open_study(run, run.config, SPACE).trials[2]
+    assert told.state.name == ("COMPLETE" if learns else "PRUNED")
+    if learns:
+        assert told.values == values(run.trial("t002"), run.config)
+
+
+def test_a_share_of_the_trials_tunes_plain(tmp_path):
+    run = begin(tmp_path / "run", "sweep.trials=9", "sweep.plain_share=0.4")
+    searching = session(run)
+    plain = []
+    for name in "abcdefghi":
+        searching.suggest(name)
+        one = searching.assignments[name]
+        if one.config.recipe == "default" and one.config.loss.gamma == 0:
+            assert one.config.balance.policy == "none"
+            assert one.config.balance.weight_women == one.config.balance.weight_men == 1
+            assert one.params["lr"] != 1e-3  # which is what it tunes
+            plain.append(one.trial.id)
+        finish(run, searching, name)
+    assert plain == ["t004", "t006"]  # of five that are none of the baselines, two
+
+
+def test_a_space_that_says_nothing_of_plain_tunes_none(tmp_path):
+    file = tmp_path / "space.py"
+    file.write_text("def suggest(trial):\n    return {}\n")
+    assert get(str(file)).untuned_plain is None
+    assert "lr" not in SPACE.untuned_plain
+    assert get("gender_weight").untuned_plain is None
+
+
+def test_another_number_of_folds_is_retrained_anew(tmp_path):
+    run = make_run(tmp_path / "run", TRIALS[:3], rows=400)
+    confirm_run(run, TRIALS[:3], seeds=1, folds=4, rows=400)
+    assert next_round(run, config()) is None
+    again = next_round(run, config("sweep.confirm_folds=5"))
+    assert {one.trial.id[4:] for one in again.assignments} == {"-seed1-fold0of5"}
+
+
+def test_a_finalist_that_cannot_win_any_more_is_given_up(tmp_path):
+    run = make_run(tmp_path / "run", TRIALS[:4], rows=2000)
+    confirm_run(run, TRIALS[:4], seeds=1, folds=2, rows=2000)
+    for name in ("t000", "t001", "t002", "t003"):
+        shutil.rmtree(run.path / "confirm" / name / f"{name}-seed1-fold1of2")
+    left = next_round(run, config("sweep.confirm_folds=2"))
+    assert [one.trial.path.parent.name for one in left.assignments] == ["t000", "t002", "t003"]
+    assert (left.fold, left.at_most) == (1, 3)
+
+
+def test_what_finalists_take_is_said_before_the_search(tmp_path):
+    said = words_before(config("sweep.trials=20"), [])
+    assert "the best 8 and the baselines are retrained on 4 folds: at most 44 trainings" in said
+    run = make_run(tmp_path / "run", TRIALS[:2], rows=40)
+    assert ", about 43 minutes of training" in words_before(config(), run.complete())
+    assert words_before(config("sweep.finalists=0"), []) is None
 
 
 def test_a_space_may_not_vary_the_data(tmp_path):

@@ -29,7 +29,8 @@ def data(folder):
 
 
 def sweep(data, out, *more):
-    words = ["sweep", "--data", data, "--out", out, *more]
+    finalists = [] if "--finalists" in more else ["--finalists", "0"]
+    words = ["sweep", "--data", data, "--out", out, *finalists, *more]
     words += ["train.precision=fp32"] if "--set" in more else []
     return main([str(word) for word in words])
 
@@ -41,11 +42,12 @@ def run(folder, data):
     space.write_text(
         "def suggest(trial):\n"
         "    rate = trial.suggest_float('lr', 1e-5, 1e-3, log=True)\n"
-        "    return {'train.lr': rate if trial.number < 4 else 1e-9 * trial.number}\n"
+        "    rate = rate if trial.number < 4 else 1e-9 * trial.number\n"
+        "    return {'train.lr': rate, 'loss.gamma': 1.0}\n"
     )
-    words = ["--epochs", "4", "--trials", "9", "--confirm", "1"]
+    words = ["--epochs", "4", "--trials", "9", "--finalists", "1"]
     more = ["--space", space, "--concurrent", "1", "--sampler", "random"]
-    settings = ["sweep.grace=1", "train.monitor=val_loss"]
+    settings = ["sweep.grace=1", "sweep.confirm_folds=2", "train.monitor=val_loss"]
     assert sweep(data, folder / "run", *words, *more, "--set", *settings) == 0
     return Run.open(str(folder / "run"))
 
@@ -66,15 +68,27 @@ def test_trials_that_are_dominated_are_stopped_and_never_on_the_front(run):
     assert summary["trials"]["pruned"] == len(pruned)
 
 
-def test_what_won_was_retrained_on_a_new_seed(run):
+def test_the_finalists_were_retrained_on_every_fold(run):
     summary = json.loads((run.path / "summary.json").read_text())
-    members = {entry["trial_id"] for entry in summary["pareto"]} | {"t000", "t001"}
-    assert {path.name for path in (run.path / "confirm").iterdir()} == members
-    for name in members:
-        (again,) = (run.path / "confirm" / name).iterdir()
-        result = json.loads((again / "result.json").read_text())
-        assert result["state"] == "complete"
-        assert result["config"]["seed"] == 1
+    confirmed = summary["confirmed"]
+    (searched,) = confirmed["trials"].keys() - {"t000", "t001"}
+    assert confirmed["best"] == summary["best"]["trial_id"] == summary["verdict"]["trial_id"]
+    assert {path.name for path in (run.path / "confirm").iterdir()} == confirmed["trials"].keys()
+    for name in ("t000", searched, "t001"):
+        results = [
+            json.loads((again / "result.json").read_text())
+            for again in sorted((run.path / "confirm" / name).iterdir())
+        ]
+        assert {result["state"] for result in results} == {"complete"}
+        assert all(result["config"]["seed"] == 1 for result in results)
+        folds = [result["config"]["data"]["fold"] for result in results]
+        assert folds == ([0] if name in confirmed["out"] else [0, 1])
+    faces = run.data["counts"]
+    judged = sum(faces[split][who][c] for split in ("train", "val") for who in ("women", "men")
+                 for c in ("0", "1"))  # fmt: skip
+    plain = confirmed["trials"]["t000"]["val"]
+    assert plain["n_women"] + plain["n_men"] == judged
+    assert summary["wall_search_seconds"] < summary["wall_seconds"]
 
 
 def test_a_resume_finds_all_done_and_changes_nothing(run):
@@ -92,14 +106,15 @@ def test_another_process_is_kept_off_a_run(run, capfd):
 
 
 def test_a_sweep_that_has_had_enough_is_confirmed_too(folder, data, capfd):
-    words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--confirm", "1"]
-    assert sweep(data, folder / "enough", *words, "--set", "sweep.epoch_budget=1") == 0
+    words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--finalists", "1"]
+    settings = ["sweep.epoch_budget=1", "sweep.confirm_folds=null"]
+    assert sweep(data, folder / "enough", *words, "--set", *settings) == 0
     said = capfd.readouterr().err
     assert "no more trials: epochs trained: " in said
     assert "--resume with --set and a larger one goes on" in said
     assert list((folder / "enough" / "confirm").glob("t000/t000-seed1/result.json"))
     ended = len(Run.open(str(folder / "enough")).ended())
-    more = ["--resume", "--confirm", "0", "--set", f"sweep.epoch_budget={ended + 1}"]
+    more = ["--resume", "--finalists", "0", "--set", f"sweep.epoch_budget={ended + 1}"]
     assert main(["sweep", "--out", str(folder / "enough"), *more]) == 0
     assert len(Run.open(str(folder / "enough")).ended()) == ended + 1
 
@@ -147,7 +162,7 @@ def test_a_space_of_ones_own_stays_what_it_was(run, folder):
     (said,) = again.words
     assert f"{file}: edited since the run began, which goes on with its own copy" in said
     assert Sweep.open(run, run.config, None, None, []).words == []
-    assert again.space.suggest(FixedTrial({"lr": 1e-4})) == {"train.lr": 1e-4}
+    assert again.space.suggest(FixedTrial({"lr": 1e-4}))["train.lr"] == 1e-4
 
 
 def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data, capfd):
@@ -158,7 +173,8 @@ def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data,
     assert "0.0001 hours are over, and 3 trials left; a larger --hours goes on" in said
     assert main(["sweep", "--out", str(out), "--resume", "--hours", "2"]) == 0
     assert len(Run.open(str(out)).complete()) == 3
-    more = ["--trials", "9", "--hours", "0.0001", "--confirm", "1"]
+    more = ["--trials", "9", "--hours", "0.0001", "--finalists", "1"]
+    more += ["--set", "sweep.confirm_folds=null"]
     assert main(["sweep", "--out", str(out), "--resume", *more]) == 0
     assert "0.0001 hours are over, and 6 trials left" in capfd.readouterr().err
     assert len(Run.open(str(out)).complete()) == 3

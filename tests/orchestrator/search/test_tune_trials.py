@@ -4,8 +4,8 @@ import pytest
 
 from orchestrator.config.layers import resolve
 from orchestrator.distributed.devices import Node
-from orchestrator.run.directory import Trial
-from orchestrator.search.searcher import ListedTrials
+from orchestrator.run.trial import Trial
+from orchestrator.search.trials import ListedTrials
 from orchestrator.search.tune_trials import at_a_time, plan
 from orchestrator.training.trial import Assignment
 
