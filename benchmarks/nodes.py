@@ -48,6 +48,7 @@ def sweep(folder: Path, nodes: int, data: Path, out: Path, asked: argparse.Names
     cluster = local.start(folder, nodes, cpus=1)
     joined = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN_PATH": cluster.token_path}
     words = ["sweep", "--data", str(data), "--out", str(out), "--trials", str(asked.trials)]
+    words += ["--finalists", "0"]
     more = ["--epochs", str(asked.epochs), "--sampler", "random", "--set", *SETTINGS]
     try:
         environment = os.environ | joined

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -62,13 +63,8 @@ def test_a_cluster_of_two_nodes_is_used_loses_one_and_is_ended(
         job = client.submit_job(entrypoint="sleep 9999")
         wait_until(lambda: str(client.get_job_status(job)) == "RUNNING")
         psutil.Process(made.nodes[1].pid).kill()
-        everything = [
-            process
-            for node in made.nodes
-            if psutil.pid_exists(node.pid)
-            for process in psutil.Process(node.pid).children(recursive=True)
-        ]
-        assert any("sleep" in process.cmdline() for process in everything)
+        wait_until(lambda: any("sleep" in words for words in processes(made).values()))
+        everything = list(processes(made))
     finally:
         assert main(["cluster", "down"]) == 0
     assert "ended a cluster of 2 nodes" in capsys.readouterr().out
@@ -76,6 +72,17 @@ def test_a_cluster_of_two_nodes_is_used_loses_one_and_is_ended(
     assert not folder.exists()
     assert main(["cluster", "down"]) == 2
     assert "no cluster runs there; `fairfront cluster local` starts one" in capsys.readouterr().err
+
+
+def processes(made: local.Cluster) -> dict[psutil.Process, list[str]]:
+    """What descends from a cluster's nodes, and its command lines."""
+    found = {}
+    for node in made.nodes:
+        with suppress(psutil.Error):
+            for process in psutil.Process(node.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    found[process] = process.cmdline()
+    return found
 
 
 def test_a_process_that_was_given_the_id_of_a_node_anew_is_left_alone(folder: Path) -> None:

@@ -53,6 +53,8 @@ def run(script: Path, joined: Network, folder: Path) -> subprocess.CompletedProc
         "SLURM_JOB_ID": f"t{os.getpid()}",
         "SLURM_JOB_NODELIST": "node-[a-b]",
         "SLURM_JOB_NUM_NODES": "2",
+        # Workers that miss the head wait a minute for another.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
         "FF_PREFIX": joined.names[0].removesuffix("a"),
     }
     kept = {k: v for k, v in joined.environment.items() if not k.startswith("RAY_AUTH")}

@@ -9,7 +9,14 @@ from optuna.trial import TrialState
 from s3_server import KEY, SECRET
 from waiting import wait_until
 
-from orchestrator.base.files import children, parse_uri, read_bytes, remove_tree, write_text
+from orchestrator.base.files import (
+    children,
+    parse_uri,
+    read_bytes,
+    read_json,
+    remove_tree,
+    write_text,
+)
 from orchestrator.cli import main
 from orchestrator.data.store.store import Store
 from orchestrator.run.claims import LEASE, claimed
@@ -36,10 +43,11 @@ def data():
 
 @pytest.fixture(scope="module")
 def run(data):
-    """A sweep of three trials, gone on with to a fourth."""
+    """A sweep of three trials, gone on with to a fourth, and then its best retrained."""
     words = ["sweep", "--data", data, "--out", f"{ROOT}/run", "--concurrent", "1", *QUICK]
-    assert main([*words, "--trials", "3"]) == 0
-    assert main(["sweep", "--out", f"{ROOT}/run", "--resume", "--trials", "4"]) == 0
+    assert main([*words, "--trials", "3", "--finalists", "0"]) == 0
+    more = ["--trials", "4", "--finalists", "1", "--set", "sweep.confirm_folds=null"]
+    assert main(["sweep", "--out", f"{ROOT}/run", "--resume", *more]) == 0
     return Run.open(f"{ROOT}/run")
 
 
@@ -65,6 +73,8 @@ def test_a_sweep_is_gone_on_with_from_its_trials_files(run):
         assert any("tfevents" in name for name in names)
         assert "checkpoint.pt" not in names
     assert read(run).state == "finished"
+    assert {name.split("/")[1] for name in files if name.startswith("confirm/")} >= {"t000"}
+    assert read_json(run.path / "summary.json")["verdict"] is not None
 
 
 def test_it_is_reported_on_watched_and_used(run, tmp_path, capsys):
@@ -115,6 +125,7 @@ def test_nothing_of_a_run_has_a_secret(run):
 def test_a_server_that_is_away_for_a_while_costs_no_trial(s3, data):
     out = f"{ROOT}/away"
     words = ["sweep", "--data", data, "--out", out, "--concurrent", "2", "--trials", "3", *QUICK]
+    words += ["--finalists", "0"]
     trials, over, away = parse_uri(f"{out}/trials"), threading.Event(), []
 
     def stop_and_start() -> None:

@@ -67,7 +67,7 @@ def refuse(capfd, *words):
         (["sweep", "--data", "nowhere", "--out", "r", "--resume"], "r: no run here"),
         (["report", "nowhere"], "nowhere: no run here"),
         (["watch", "nowhere"], "nowhere: no run here"),
-        (["report", "memory://run"], "not a URI"),
+        (["report", "memory://run"], "memory://run: no run here"),
     ],
 )  # fmt: skip
 def test_wrong_words_are_one_line(capfd, tmp_path, monkeypatch, words, says):

@@ -65,7 +65,7 @@ def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
     space.write_text(SPACE.format(joined=str(joined)))
     trials, epochs = 6, 6
     words = ["sweep", "--data", str(data), "--out", str(run.path), "--trials", str(trials)]
-    words += ["--space", str(space)]
+    words += ["--space", str(space), "--finalists", "0"]
     settings = [*SETTINGS, "sweep.halving=false"]
     sweep = cluster.network.run(*words, "--epochs", str(epochs), "--set", *settings)
     wait_until(lambda: runs(cluster.second, "ImplicitFunc"), sweep)

@@ -55,6 +55,7 @@ def test_a_sweep_waits_for_its_nodes_and_uses_those_that_join(cluster, tmp_path)
     data, out, said = synthetic(tmp_path / "data"), tmp_path / "run", tmp_path / "said"
     words = ["sweep", "--data", data, "--out", out, "--trials", "3", "--epochs", "100000"]
     words += ["--concurrent", "3", "--accelerator-type", "FAKE", "--cpus-per-trial", "1"]
+    words += ["--finalists", "0"]
     with said.open("w") as output:
         sweep = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *map(str, words)],

@@ -220,7 +220,7 @@ def test_what_is_whole_is_not_computed_again(store, written):
 
 
 def test_what_is_computed_and_where_data_are_kept_is_shown(store, monkeypatch):
-    monkeypatch.setattr(sharing, "shared_memory", lambda: MEMORY)
+    monkeypatch.setattr(sharing, "shared_memory", lambda *_: MEMORY)
     monkeypatch.setattr(sharing, "_precision_there", lambda _: "bf16")
     monkeypatch.setattr(sharing, "share_splits", lambda *_: SimpleNamespace(placement="in place"))
     monkeypatch.setattr(sharing, "extract", lambda *task: task[-1](1, len(task[1])))
