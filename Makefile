@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check lint bench gpu clean
+.PHONY: help demo test test-all test-nodes check lint bench gpu clean
 # A file's tests share its fixtures, and a process's its Ray cluster; conftest.py has the long first.
 # One that dies ends the tests: the rest would be dealt out anew, which pytest-xdist may hang in.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
@@ -18,6 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 help:
 	@echo "make demo    the main job on synthetic faces, in a few minutes: data, sweep, report"
 	@echo "make test    the tests, but for those that take minutes"
+	@echo "make test-nodes  those that start clusters of several nodes, in some six minutes"
 	@echo "make check   what CI runs: ruff, mypy --strict, import-linter and all tests"
 	@echo "make bench   the benchmarks behind the figures in docs/"
 	@echo "make gpu     the tests and benchmarks that need a GPU, in about eight minutes"
@@ -27,10 +28,13 @@ demo: $(VENV)/.installed
 	$(BIN)/fairfront demo --out demo
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not nodes"
 
 test-all: $(VENV)/.installed-dev
-	$(PYTEST)
+	$(PYTEST) -m "not nodes"
+
+test-nodes: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m nodes
 
 check: lint test-all
 

@@ -33,7 +33,7 @@ def sleeper() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(9999)"])
 
 
-@pytest.mark.slow
+@pytest.mark.nodes
 def test_a_cluster_of_two_nodes_is_used_loses_one_and_is_ended(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from waiting import HANGS
 from orchestrator.cli import main
 from orchestrator.data.store.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nodes
 
 SCONTROL = """#!/bin/sh
 test "$1 $2 $3" = "show hostnames $SLURM_JOB_NODELIST"
@@ -53,8 +53,6 @@ def run(script: Path, joined: Network, folder: Path) -> subprocess.CompletedProc
         "SLURM_JOB_ID": f"t{os.getpid()}",
         "SLURM_JOB_NODELIST": "node-[a-b]",
         "SLURM_JOB_NUM_NODES": "2",
-        # Workers that miss the head wait a minute for another.
-        "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
         "FF_PREFIX": joined.names[0].removesuffix("a"),
     }
     kept = {k: v for k, v in joined.environment.items() if not k.startswith("RAY_AUTH")}

@@ -86,6 +86,7 @@ def test_a_sweep_survives_the_loss_of_a_node_and_uses_one_that_joins(
     assert (run.path / "report.html").exists()
 
 
+@pytest.mark.nodes
 def test_a_training_on_two_nodes_survives_the_loss_of_one(
     cluster: Cluster, data: Path, tmp_path: Path
 ) -> None:

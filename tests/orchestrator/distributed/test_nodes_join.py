@@ -50,7 +50,7 @@ def join(cluster, cpus):
     cluster.stdin.flush()
 
 
-@pytest.mark.slow
+@pytest.mark.nodes
 def test_a_sweep_waits_for_its_nodes_and_uses_those_that_join(cluster, tmp_path):
     data, out, said = synthetic(tmp_path / "data"), tmp_path / "run", tmp_path / "said"
     words = ["sweep", "--data", data, "--out", out, "--trials", "3", "--epochs", "100000"]
