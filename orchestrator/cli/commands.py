@@ -160,7 +160,7 @@ def demo(arguments: argparse.Namespace) -> int:
         [
             *("sweep", "--data", data, "--out", run_path),
             *("--trials", str(arguments.trials), "--epochs", str(arguments.epochs)),
-            *("--finalists", "2", "--set", "sweep.confirm_folds=3"),
+            *("--finalists", "2", "--set", "sweep.confirm_folds=2"),
         ],
     ):
         print("$ fairfront " + " ".join(words), flush=True)

@@ -148,7 +148,11 @@ class Confirmation:
             "fair": fair_from(partial(measure, groups), self._lambda),
             "gap": folded(measure(groups, WOMEN, (-1.0, 0.0))),
         }
-        return {**asdict(metrics), **{f"{name}_ci95": ends(of) for name, of in intervals.items()}}
+        least = {"fair": -self._lambda}
+        return asdict(metrics) | {
+            f"{name}_ci95": [max(low, least.get(name, 0.0)), min(high, 1.0)]  # few folds say little
+            for name, (low, high) in ((name, ends(of)) for name, of in intervals.items())
+        }
 
 
 def _as_it_was(retrained: Sequence[Retrained]) -> list[list[Key]]:

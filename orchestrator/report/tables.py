@@ -42,9 +42,10 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
 def _print_confirmed(summary: Mapping[str, Any], console: Console) -> None:
     """Print the best, the search's best and the baselines, retrained."""
     trials = summary["confirmed"]["trials"]
-    ids = {"best": summary["best"]["trial_id"], "searched": summary["searched_best"]} | {
-        name: entry["trial_id"] for name, entry in summary["baselines"].items() if entry
-    }
+    ids = {"best": summary["best"]["trial_id"]}
+    if summary["searched_best"] != ids["best"]:
+        ids["searched"] = summary["searched_best"]
+    ids |= {name: entry["trial_id"] for name, entry in summary["baselines"].items() if entry}
     shown = {name: trials[trial_id] for name, trial_id in ids.items() if trial_id in trials}
     if not shown:
         return

@@ -228,3 +228,16 @@ def _confirmed(folder: Path, trials, again, *, seeds=1, folds=4, rows=2000, **mo
     confirm_run(run, again, seeds=seeds, folds=folds, rows=rows, **more)
     summary = write_report(run)
     return summary, " ".join(verdict(summary))
+
+
+def test_intervals_of_few_folds_hold_nothing_that_cannot_be(tmp_path):
+    run = make_run(tmp_path / "run", PAIR, rows=300)
+    confirm_run(run, PAIR, seeds=1, folds=2, rows=300, sd=0.1)
+    wide = 0
+    for entry in write_report(run)["confirmed"]["trials"].values():
+        for split in ("val", "test"):
+            for name, least in (("acc_women", 0), ("acc_men", 0), ("gap", 0), ("fair", -2)):
+                low, high = entry[split][f"{name}_ci95"]
+                assert least <= low <= entry[split][name] <= high <= 1
+                wide += high == 1
+    assert wide > 0
