@@ -8,13 +8,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener, getproxies, proxy_bypass
+from urllib.request import build_opener, getproxies, proxy_bypass
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.web import NoRedirects, is_loopback
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -98,7 +98,7 @@ def _token_header(url: str) -> dict[str, str]:
         return {}
     parts = urlsplit(url)
     host = parts.hostname or ""
-    direct = _is_loopback(host) and not _proxy(url)
+    direct = is_loopback(host) and not _proxy(url)
     if parts.scheme == "http" and not direct and host not in _plain_hosts():
         raise InputError(
             f"{url}: the token of {found[1]} could be read on its way to {host}; give an https:// "
@@ -108,30 +108,16 @@ def _token_header(url: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {found[0]}"}
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
-
-
 def _plain_hosts() -> list[str]:
     """Return the hosts to which the user has a token sent over plain HTTP."""
     return [host.strip().lower() for host in os.environ.get(PLAIN_VARIABLE, "").split(",")]
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """Follows none: urllib would send the token along, to whatever host it is sent to."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
 
 
 def _check_answer(url: str, headers: dict[str, str]) -> None:
     """Ask for the version with a time limit, which Ray's client does not set."""
     request = urllib.request.Request(f"{url}/api/version", headers=headers)
     try:
-        with build_opener(_NoRedirects).open(request, timeout=10) as answer:
+        with build_opener(NoRedirects).open(request, timeout=10) as answer:
             json.load(answer)["ray_version"]
     except urllib.error.HTTPError as error:
         if 300 <= error.code < 400:

@@ -1,6 +1,5 @@
 """Telling a URL that a run has ended."""
 
-import ipaddress
 import json
 import os
 import sys
@@ -8,29 +7,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
-
-from typing_extensions import override
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import one_line
+from orchestrator.base.web import NoRedirects, is_loopback
 from orchestrator.run import progress
 from orchestrator.run.directory import Run
 
 VARIABLE = "FAIRFRONT_WEBHOOK"
 TIMEOUT = 10.0
 """Seconds."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect for a failure: what is sent, and the URL's secrets, are for one host."""
-
-    @override
-    def redirect_request(
-        self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        """Give nothing to follow."""
 
 
 def webhook_of(given: str | None) -> str | None:
@@ -44,7 +32,8 @@ def webhook_of(given: str | None) -> str | None:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        known = bool(host) and (parts.scheme == "https" or _is_loopback(parts.scheme, host))
+        known = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+        known = known and bool(host)
         parts.port  # noqa: B018, which raises
     except ValueError:
         known = False
@@ -54,12 +43,6 @@ def webhook_of(given: str | None) -> str | None:
             "machine)"
         )
     return url
-
-
-def _is_loopback(scheme: str, host: str) -> bool:
-    if scheme != "http":
-        return False
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
 def _shown(url: str) -> str:
@@ -91,7 +74,7 @@ def _tell(url: str, run: Run, *, failed: bool) -> None:
             data=json.dumps(ending(run, failed=failed)).encode(),
             headers={"Content-Type": "application/json", "User-Agent": "fairfront"},
         )
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT):
+        with urllib.request.build_opener(NoRedirects).open(request, timeout=TIMEOUT):
             pass
     except Exception as error:
         why = one_line(error).replace(url, _shown(url))

@@ -9,15 +9,12 @@
 """
 
 import importlib.util
-import json
 import tempfile
 from collections.abc import Collection, Mapping, Set
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from safetensors import safe_open
 
 from orchestrator import __version__
 from orchestrator.base.errors import InputError
@@ -29,14 +26,13 @@ from orchestrator.base.files import (
     write_json,
     write_text,
 )
-from orchestrator.base.here import copied_here
 from orchestrator.data.store.store import Store
 from orchestrator.deploy.card import model_card
 from orchestrator.deploy.shipped import FORMATS, OPSET, WRITERS, Shipped, trace
 from orchestrator.judging.judge import evaluate_trial
 from orchestrator.run.directory import Run
 from orchestrator.run.trial import Trial
-from orchestrator.training.trial import ABOUT, load_model
+from orchestrator.training.trial import TrainedModel, load_model
 
 TOLERANCE = 1e-4
 """Between the probabilities that ONNX and torch give."""
@@ -78,11 +74,12 @@ def export(
         wanted.add("onnx")
     store = _data_of(run) if "onnx" in wanted else None
     _refuse_impossible(run, trial, wanted, store)
-    about = {"formats": sorted(wanted), **_about(run, trial, threshold)}
+    trained = load_model(trial.path / "model.safetensors")
+    about = {"formats": sorted(wanted), **_about(run, trial, trained, threshold)}
+    shipped = Shipped(trained)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         folder = Path(beside) / out.name
         folder.mkdir()
-        shipped = Shipped(load_model(trial.path / "model.safetensors"))
         _write_files(folder, trial, shipped, wanted)
         if "onnx" in wanted:
             checked = {} if store is None else _check_onnx(folder, shipped, store, trial, about)
@@ -123,12 +120,7 @@ def _refuse_impossible(run: Run, trial: Trial, wanted: Set[str], store: Store | 
         )
 
 
-def _about(run: Run, trial: Trial, threshold: float) -> dict[str, Any]:
-    with (
-        copied_here(trial.path / "model.safetensors") as file,
-        safe_open(str(file), "pt") as opened,
-    ):
-        trained = json.loads(opened.metadata()[ABOUT])
+def _about(run: Run, trial: Trial, trained: TrainedModel, threshold: float) -> dict[str, Any]:
     fair_lambda = run.config.fair_lambda
     judged = evaluate_trial(trial, fair_lambda).judged["fixed"]
     return {
@@ -136,7 +128,9 @@ def _about(run: Run, trial: Trial, threshold: float) -> dict[str, Any]:
         "trial": trial.id,
         "recipe": trial.result.recipe,
         "parameters": trial.params,
-        **trained,
+        "model": trained.config.model_dump(),
+        "image_size": trained.image_size,
+        "precision": trained.precision,
         "input": "images: uint8 (n, height, width, 3), RGB, upright, of any size",
         "output": "probability: float32 (n,), of class 1",
         "threshold": threshold,

@@ -10,6 +10,7 @@ import torch
 import models
 from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config, ResourcesConfig
+from orchestrator.distributed.ray_session import await_place
 from orchestrator.training.loop import norms_apart
 
 TYPE = "accelerator_type:"
@@ -169,24 +170,14 @@ def await_node(wanted: ResourcesConfig, say: Callable[[str], None]) -> None:
             f"resources: a trial asks for {in_words(each)}, which this machine has not; ask for "
             "less, or join a cluster with RAY_ADDRESS"
         )
-    say(
-        f"waiting for a node with {in_words(each)}: none of the cluster's {len(there)} is one; "
-        "Ctrl-C ends the waiting"
+    where = f"none of the cluster's {len(there)} is one; Ctrl-C ends the waiting"
+    await_place(
+        lambda: say(f"waiting for a node with {in_words(each)}: {where}"),
+        0.0,
+        num_cpus=each["CPU"],
+        num_gpus=wanted.gpus,
+        accelerator_type=wanted.accelerator_type,
     )
-    asked = ray.remote(_nothing).options(
-        num_cpus=each["CPU"], num_gpus=wanted.gpus, accelerator_type=wanted.accelerator_type
-    )
-    joined = asked.remote()
-    try:
-        while not ray.wait([joined], timeout=1)[0]:
-            pass
-    except BaseException:  # not in any case: Ray 2.60 aborts on who cancels what has just ended
-        ray.cancel(joined)
-        raise
-
-
-def _nothing() -> None:
-    """Do nothing, on a node that trains."""
 
 
 def check_workers(config: Config, image_size: int, say: Callable[[str], None]) -> None:

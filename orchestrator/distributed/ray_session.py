@@ -113,21 +113,38 @@ def wait_for_cpu(say: Callable[[str], None], patience: float = 5.0) -> None:
     """
     if ray.available_resources().get("CPU", 0) >= 1:
         return
-    free = ray.remote(_nothing).options(num_cpus=1).remote()
+
+    def tell() -> None:
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        state = f"all {cpus} CPUs of the cluster are taken" if cpus else "the cluster has none"
+        say(f"waiting for a free CPU ({state}); Ctrl-C ends the waiting")
+
+    await_place(tell, patience, num_cpus=1)
+
+
+def await_place(tell: Callable[[], None], patience: float, **resources: Any) -> None:
+    """Wait until the cluster has a place for a task; that one waits has an autoscaler bring it.
+
+    Parameters
+    ----------
+    tell
+        Called where there is none after `patience` seconds.
+    resources
+        What the task asks for, as Ray's `options` have it.
+    """
+    placed = ray.remote(_nothing).options(**resources).remote()
     try:
-        if not ray.wait([free], timeout=patience)[0]:
-            cpus = int(ray.cluster_resources().get("CPU", 0))
-            state = f"all {cpus} CPUs of the cluster are taken" if cpus else "the cluster has none"
-            say(f"waiting for a free CPU ({state}); Ctrl-C ends the waiting")
-        while not ray.wait([free], timeout=1)[0]:
+        if not ray.wait([placed], timeout=patience)[0]:
+            tell()
+        while not ray.wait([placed], timeout=1)[0]:
             pass
     except BaseException:  # not in any case: Ray 2.60 aborts on who cancels what has just ended
-        ray.cancel(free)
+        ray.cancel(placed)
         raise
 
 
 def _nothing() -> None:
-    """Do nothing, on a CPU."""
+    """Do nothing, in a place of the cluster."""
 
 
 @contextlib.contextmanager

@@ -192,6 +192,8 @@ class TrainedModel:
     """Pixels a side of the images that it takes."""
     precision: Precision
     """It was evaluated in."""
+    config: ModelConfig
+    """What it was built with."""
 
 
 def save_model(
@@ -232,7 +234,7 @@ def load_model(file: Anywhere) -> TrainedModel:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: not a model that fairfront wrote: {one_line(error)}") from None
     network = model.to(memory_format=torch.channels_last).eval()
-    return TrainedModel(network, image_size, cast(Precision, about["precision"]))
+    return TrainedModel(network, image_size, cast(Precision, about["precision"]), config)
 
 
 def _predictions(

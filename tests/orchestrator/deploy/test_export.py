@@ -139,7 +139,7 @@ def test_any_number_of_pictures_of_any_size_are_taken_at_once(shipped: Path) -> 
 def test_a_network_of_torchvisions_is_exported(tmp_path: Path) -> None:
     config = ModelConfig(name="resnet18", head="pooled", hidden=0, weights="random")
     torch.manual_seed(0)
-    network = Shipped(TrainedModel(models.build(config, 32).eval(), 32, "fp32"))
+    network = Shipped(TrainedModel(models.build(config, 32).eval(), 32, "fp32", config))
     WRITERS["onnx"](trace(network), tmp_path / "model.onnx")
     images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     made = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(
@@ -192,7 +192,8 @@ def test_without_the_faces_onnx_is_not_checked_and_8_bits_cannot_be_had(
 def test_onnx_that_differs_from_torch_is_refused(complaint, monkeypatch) -> None:
     def worse(_program, file) -> None:
         with torch.no_grad():
-            other = Shipped(TrainedModel(models.build(ModelConfig(), 32).eval(), 32, "fp32"))
+            config = ModelConfig()
+            other = Shipped(TrainedModel(models.build(config, 32).eval(), 32, "fp32", config))
         WRITERS_ONNX(trace(other), file)
 
     WRITERS_ONNX = WRITERS["onnx"]
