@@ -21,7 +21,7 @@ help:
 	@echo "make test-nodes  those that start clusters of several nodes, in some six minutes"
 	@echo "make check   what CI runs: ruff, mypy --strict, import-linter and all tests"
 	@echo "make bench   the benchmarks behind the figures in docs/"
-	@echo "make gpu     the tests and benchmarks that need a GPU, in about eight minutes"
+	@echo "make gpu     the tests and benchmarks that need a GPU, as far as eight minutes go"
 
 demo: $(VENV)/.installed
 	@rm -rf demo
