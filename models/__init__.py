@@ -22,7 +22,7 @@ __all__ = [
 MODELS: dict[str, Callable[[int, ModelConfig], nn.Module]] = {"cnn": CNN}
 """Makers of our own networks by name: (image size in pixels, config) to a module that takes images
 of shape (n, 3, size, size), float in [0, 1], and gives logits of shape (n,). Any other name is a
-network of torchvision's."""
+network of torchvision's or, after ``timm:``, of timm's."""
 
 
 def build(config: ModelConfig, image_size: int, *, pretrained: bool = True) -> nn.Module:

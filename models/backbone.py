@@ -1,32 +1,33 @@
-"""torchvision's classification networks under a head of our own, frozen or not."""
+"""torchvision's and timm's networks under a head of our own, frozen or not."""
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as zoo
+from torch.nn.functional import interpolate
 
 from models.cnn import dense, init_like_keras
 from models.config import ModelConfig
-from models.weights import load_weights, normalisation
+from models.weights import load_weights
+from models.zoo import TIMM, Zoo
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import one_line
 
 
 class BackboneNetwork(nn.Module):
-    """A network of torchvision's as a backbone, and a dense head.
+    """A network of torchvision's or timm's as a backbone, and a dense head.
 
-    The backbone ends before torchvision's last layer (``model.head=pooled``), or before its pooling
-    (``flatten``). It has torchvision's parameter names under ``backbone.``. What is frozen of it
+    The backbone ends before the network's last layer (``model.head=pooled``), or before its pooling
+    (``flatten``). It has their parameter names under ``backbone.``. What is frozen of it
     has no gradients and stays in evaluation mode, so that its batch statistics never change, and
     torch keeps no activations of what lies before the first unfrozen stage.
 
     Parameters
     ----------
     image_size
-        Pixels a side of the square images.
+        Pixels a side of the square images; they are resized here where the network is to see others
+        (``model.image_size``).
     config
         The network, its weights, what is unfrozen of it, and the head.
     pretrained
@@ -35,7 +36,7 @@ class BackboneNetwork(nn.Module):
     Raises
     ------
     InputError
-        torchvision has no such network, it does not fit such images or such a head, or its weights
+        There is no such network, it does not fit such images or such a head, or its weights
         cannot be had.
     """
 
@@ -46,12 +47,14 @@ class BackboneNetwork(nn.Module):
 
     def __init__(self, image_size: int, config: ModelConfig, *, pretrained: bool) -> None:
         super().__init__()
+        zoo = zoo_of(config.name)
         self._config = config
-        self.backbone = _torchvisions(config.name)
-        cut = _cut(self.backbone, config)
-        for name, values in normalisation(config).items():
+        self.backbone = zoo.make(config.name)
+        cut, known = zoo.cut(self.backbone, config), zoo.preprocessing(config)
+        for name, values in {"mean": known.mean, "std": known.std}.items():
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-        self._stages, self.width = _trace(self.backbone, image_size, cut.split(".")[0], config.name)
+        self._side, self._interpolation = config.image_size or image_size, known.interpolation
+        self._stages, self.width = _trace(self.backbone, self._side, cut.split(".")[0], config.name)
         self.head = nn.Sequential(*dense(self.width, config))
         self.head.apply(init_like_keras)
         if config.unfreeze == "last_stage" and len(self._stages) == 1:
@@ -62,7 +65,7 @@ class BackboneNetwork(nn.Module):
         for parameter in (p for stage in self._unfrozen for p in _parameters(stage)):
             parameter.requires_grad_(True)
         if pretrained and config.weights != "random":
-            load_weights(self.backbone, config, cut)
+            load_weights(self.backbone, zoo, config, cut)
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -88,8 +91,13 @@ class BackboneNetwork(nn.Module):
         -------
         Shape (n, D).
         """
+        if images.shape[-1] != self._side:
+            # Bicubic values run over at edges; those of real images, that were rounded, do not.
+            images = interpolate(
+                images, (self._side, self._side), mode=self._interpolation, antialias=True
+            ).clamp(0, 1)
         features: Tensor = self.backbone((images - self.mean) / self.std)
-        return features
+        return features.flatten(1)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for what trains: frozen batch statistics and dropout stay as they are.
@@ -125,47 +133,19 @@ class BackboneNetwork(nn.Module):
         return self._stages[first:]
 
 
+def zoo_of(name: str) -> Zoo:
+    """Return the library that has a network; both take seconds to import."""
+    if name.startswith(TIMM):
+        from models import timm_networks
+
+        return timm_networks
+    from models import torchvision_networks
+
+    return torchvision_networks
+
+
 def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
-
-
-def _torchvisions(name: str) -> nn.Module:
-    networks = zoo.list_models(module=zoo)  # of classification alone
-    if name not in networks:
-        near = ", ".join(get_close_matches(name, networks, cutoff=0.5)) or "resnet50"
-        raise InputError(
-            f"model.name={name}: no such network; there are cnn and torchvision's classification "
-            f"networks, such as {near}"
-        )
-    network: nn.Module = zoo.get_model(name, weights=None)
-    if getattr(network, "aux_logits", False):
-        raise InputError(
-            f"model.name={name}: has auxiliary classifiers, which nothing here trains; choose "
-            "another network, such as resnet50"
-        )
-    return network
-
-
-def _cut(network: nn.Module, config: ModelConfig) -> str:
-    """Cut off what the head replaces; return the name of that module."""
-    layers: list[str] = [n for n, part in network.named_modules() if isinstance(part, nn.Linear)]
-    if not layers:
-        raise InputError(
-            f"model.name={config.name}: its last layer is not a dense one; choose another network, "
-            "such as resnet50"
-        )
-    if config.head == "pooled":
-        network.set_submodule(layers[-1], nn.Identity())
-        return layers[-1]
-    if not isinstance(getattr(network, "avgpool", None), nn.AdaptiveAvgPool2d):
-        raise InputError(
-            f"model.head=flatten: {config.name} has no map of features before a pooling layer; "
-            "use model.head=pooled"
-        )
-    last = layers[-1].split(".")[0]
-    network.set_submodule("avgpool", nn.Identity())
-    network.set_submodule(last, nn.Flatten())
-    return last
 
 
 @torch.inference_mode()
@@ -175,7 +155,7 @@ def _trace(
     """Run a network once, to find its stages and how many features it gives.
 
     A new stage begins with the first layer that makes the map smaller, or after it where it has no
-    parameters. For the ResNets these are what torchvision calls layer1 to layer4, and the layers
+    parameters. For the ResNets these are what they call layer1 to layer4, and the layers
     before them. Layers of the child `last` belong to the last stage.
     """
     stages: list[list[nn.Module]] = [[]]
@@ -208,7 +188,7 @@ def _trace(
         for hook in hooks:
             hook.remove()
     stages[-1].append(ending)
-    return stages, features.shape[1]
+    return stages, features.flatten(1).shape[1]
 
 
 def _layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:

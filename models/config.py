@@ -17,10 +17,11 @@ class ModelConfig(Strict):
     """A network by name, and what it is made with; the defaults are the published recipe's."""
 
     name: str = "cnn"
-    """A key of `models.MODELS`, or a classification network of torchvision, such as resnet50."""
+    """A key of `models.MODELS`, a classification network of torchvision, such as resnet50, or one
+    of timm's with ``timm:`` before its name, such as timm:resnet50.a1_in1k."""
     head: Literal["flatten", "pooled"] = "flatten"
-    """What the head sees: the whole map of features, or their means over it (torchvision's
-    networks: what their own last layer sees)."""
+    """What the head sees: the whole map of features, or their means over it (pretrained networks:
+    what their own last layer sees)."""
     hidden: int = Field(default=512, ge=0)
     """Units of the head's hidden layer; 0: no such layer."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
@@ -31,12 +32,15 @@ class ModelConfig(Strict):
     """Channels of the CNN's first stage."""
     batch_norm: bool = False
     """Normalise each of the CNN's convolutions over the batch."""
+    image_size: int | None = Field(default=None, ge=8)
+    """Pixels a side that a pretrained network sees, to which the data's images are resized as its
+    weights' were; null: the data's. The CNN always sees those."""
     weights: str | None = None
-    """What torchvision's network starts from: null for its first weights on torchvision's hub, a
-    name of others there (IMAGENET1K_V2), a file or URI with a state dict, or random. The CNN's are
-    always random."""
+    """What a pretrained network starts from: null for its first weights on its hub, a name of
+    others on torchvision's (IMAGENET1K_V2), a file or URI with a state dict, or random. The CNN's
+    are always random."""
     unfreeze: Literal["none", "last_stage", "all"] = "none"
-    """What is trained of torchvision's network, beside the head."""
+    """What is trained of a pretrained network, beside the head."""
     lr_backbone: float = Field(default=0.1, gt=0, le=1)
     """The first unfrozen stage's factor on `train.lr`. Those between it and the head, whose factor
     is 1, rise by equal ratios (Howard and Ruder, ULMFiT, ACL 2018). Random weights have 1."""

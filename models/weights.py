@@ -1,33 +1,28 @@
-"""Weights of torchvision's networks: from its hub by name, or from a file."""
+"""Weights of backbones: from a hub by name, or from a file."""
 
 import io
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torchvision import models as zoo
 
 from models.config import ModelConfig
+from models.zoo import TIMM, Zoo
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import one_line, parse_uri, reason_of
-
-# NOTE: null means the first weights of a network, IMAGENET1K_V1, and not its newest. For ResNet50,
-# V2 is better on ImageNet (80.9 against 76.1%), but it was trained with label smoothing, mixup and
-# cutmix, and such training makes features that serve a new head worse while the backbone is frozen
-# (Kornblith et al., Do Better ImageNet Models Transfer Better?, CVPR 2019). V1 is also trained as
-# the published recipe's backbone was.
+from orchestrator.base.files import parse_uri, reason_of
 
 
-def load_weights(network: nn.Module, config: ModelConfig, cut: str) -> None:
-    """Load what a network of torchvision's starts from.
+def load_weights(network: nn.Module, zoo: Zoo, config: ModelConfig, cut: str) -> None:
+    """Load what a backbone starts from.
 
     Parameters
     ----------
     network
-        torchvision's ``config.name`` without the module `cut`.
+        The network ``config.name`` without the module `cut`.
+    zoo
+        The library that it is from.
     config
         Where the weights are: ``weights``, which is not ``random``.
     cut
@@ -38,44 +33,25 @@ def load_weights(network: nn.Module, config: ModelConfig, cut: str) -> None:
     InputError
         The file is missing, or is no state dict of this network, or the download failed.
     """
-    named = zoo.get_model_weights(config.name).__members__
+    named = zoo.weights(config)
     if config.weights is None or config.weights in named:
-        read = _download(_on_hub(config))
+        read = zoo.download(config)
     else:
-        read = _read(config.weights, list(named))
-    # torchvision's files of DenseNets have old names, which its own loading mends likewise.
-    renamed = {re.sub(r"(denselayer\d+\.\w+)\.(?=\d\.)", r"\1", str(k)): v for k, v in read.items()}
+        read = _read(config.weights, named)
+    renamed = {zoo.renamed(str(key)): value for key, value in read.items()}
     state = {key: value for key, value in renamed.items() if not key.startswith(f"{cut}.")}
     ours = network.state_dict()
     if difference := _difference(ours, state):
         raise InputError(
-            f"{config.weights}: not the weights of torchvision's {config.name}: {difference}; give "
+            f"{config.weights}: not the weights of {_whose(config.name)}: {difference}; give "
             "its state dict with --set model.weights=FILE"
         )
     ours.update(state)  # keeps torch's notes on versions, without which MNASNet refuses to load
     network.load_state_dict(ours)
 
 
-def normalisation(config: ModelConfig) -> dict[str, list[float]]:
-    """Return the ``mean`` and ``std`` by channel that a network's images are normalised with."""
-    transforms = _on_hub(config).transforms()
-    return {"mean": transforms.mean, "std": transforms.std}
-
-
-def _on_hub(config: ModelConfig) -> Any:
-    """Return the weights on torchvision's hub that are named, else the network's first."""
-    weights = zoo.get_model_weights(config.name)
-    return weights.__members__.get(config.weights) or next(iter(weights))
-
-
-def _download(weights: Any) -> dict[str, Any]:
-    try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
-    except Exception as error:  # offline; a file that is not what was asked for
-        raise InputError(
-            f"model.weights: cannot download {weights.url} ({one_line(error)}); fetch that file "
-            "where there is a network and give it with --set model.weights=FILE"
-        ) from None
+def _whose(name: str) -> str:
+    return f"timm's {name.removeprefix(TIMM)}" if name.startswith(TIMM) else f"torchvision's {name}"
 
 
 def _read(where: str, names: list[str]) -> dict[str, Any]:
@@ -85,7 +61,7 @@ def _read(where: str, names: list[str]) -> dict[str, Any]:
     except Exception as error:  # file systems raise what the libraries beneath them do
         raise InputError(
             f"{file}: cannot read the weights ({reason_of(error)}); give --set model.weights a "
-            f"file, random, null or one of {', '.join(names)}"
+            f"file, or one of random, null{''.join(f', {name}' for name in names)}"
         ) from None
     try:
         if file.suffix == ".safetensors":

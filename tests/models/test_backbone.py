@@ -281,7 +281,7 @@ def test_normalised_as_the_weights_were():
             80,
             "model.name=resnet50_frozen: no such .* as resnet50",
         ),
-        ({"name": "zzz"}, 80, "model.name=zzz: no such network; there are cnn and .* resnet50$"),
+        ({"name": "zzz"}, 80, "model.name=zzz: no such network; there are cnn, .* resnet50$"),
         ({"name": "squeezenet1_1"}, 80, "model.name=squeezenet1_1: its last layer is not a dense"),
         ({"name": "densenet121"}, 80, "model.head=flatten: densenet121 .*use model.head=pooled$"),
         ({"name": "vit_b_32"}, 224, "model.head=flatten: vit_b_32 .*use model.head=pooled$"),
@@ -313,6 +313,6 @@ def test_auxiliary_classifiers_are_refused(monkeypatch):
     def quick(*_, **__):  # GoogLeNet itself takes seconds to initialise
         return zoo.GoogLeNet(aux_logits=True, init_weights=False)
 
-    monkeypatch.setattr("models.backbone.zoo.get_model", quick)
+    monkeypatch.setattr("models.torchvision_networks.zoo.get_model", quick)
     with pytest.raises(InputError, match=r"^model.name=googlenet: has auxiliary classifiers"):
         models.build(ModelConfig(name="googlenet"), SIZE)

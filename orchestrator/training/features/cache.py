@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 import models
+from models.config import ModelConfig
 from orchestrator.base import machine
 from orchestrator.base.files import reason_of
 from orchestrator.config.settings import Config, Precision
@@ -144,7 +145,7 @@ def basis(config: Config) -> tuple[object, ...] | None:
         return None
     seed = config.seed if model.weights == "random" else None
     flip, precision = config.augment.flip, config.train.precision
-    return model.name, model.head, model.weights, seed, flip, precision
+    return model.name, model.head, model.image_size, model.weights, seed, flip, precision
 
 
 def _changes_pixels(config: Config) -> list[str]:
@@ -169,7 +170,12 @@ def _describe(backbone: "BackboneNetwork", config: Config, store: Store) -> Feat
     trained = ("train", "val") if config.data.folds is not None else ("train",)
     return Features(
         store,
-        key=f"{model.name}-{model.head}-{train.precision}-{digest.hexdigest()[:16]}",
+        key=f"{_file_name(model)}-{model.head}-{train.precision}-{digest.hexdigest()[:16]}",
         width=backbone.width,
         variants={split: both if split in trained else (PLAIN,) for split in SPLITS},
     )
+
+
+def _file_name(model: ModelConfig) -> str:
+    size = f"-{model.image_size}" if model.image_size else ""
+    return model.name.replace(":", "-").replace("/", "-") + size
