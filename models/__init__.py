@@ -16,6 +16,7 @@ __all__ = [
     "count_parameters",
     "last_layer",
     "normalises_over_batch",
+    "note_on_size",
     "parameter_groups",
 ]
 
@@ -76,6 +77,15 @@ def normalises_over_batch(model: nn.Module) -> bool:
     """Tell whether a network made for training has layers that see the whole batch."""
     norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
     return any(module.training for module in norms)
+
+
+def note_on_size(config: ModelConfig, image_size: int) -> str:
+    """Say where a pretrained network sees smaller images than it was trained on; else nothing."""
+    if config.name in MODELS:
+        return ""
+    from models import backbone
+
+    return backbone.note_on_size(config, image_size)
 
 
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:

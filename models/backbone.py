@@ -144,6 +144,27 @@ def zoo_of(name: str) -> Zoo:
     return torchvision_networks
 
 
+def note_on_size(config: ModelConfig, image_size: int) -> str:
+    """Say where images are smaller than those that the weights were trained on; else nothing.
+
+    Parameters
+    ----------
+    config
+        A pretrained network.
+    image_size
+        Pixels a side of the data's images.
+    """
+    if config.weights == "random":
+        return ""
+    trained, seen = zoo_of(config.name).preprocessing(config).image_size, config.image_size
+    of_weights = f"{config.name}: its weights were trained on images of {trained} pixels"
+    if (seen or image_size) < trained:
+        return f"{of_weights}, and it sees {seen or image_size}; more may serve it, and take longer"
+    if image_size < trained:
+        return f"{of_weights}; the data's {image_size} are enlarged, and show no more than they did"
+    return ""
+
+
 def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
 

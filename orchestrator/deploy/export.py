@@ -106,7 +106,7 @@ def _refuse_impossible(run: Run, trial: Trial, wanted: Set[str], store: Store | 
     name = trial.result.config.model.name
     if "safetensors" in wanted and name != "cnn":
         raise InputError(
-            f"--format safetensors: has weights alone, and {name} is built by torchvision's code; "
+            f"--format safetensors: has weights alone, and {name} is built by another library; "
             "choose onnx or pt2, which hold the network"
         )
     if "onnx" in wanted and not all(

@@ -163,6 +163,7 @@ def share_data(store: Store, config: Config, screen: Screen) -> SharedData:
         precise = in_precision(config, _precision_there(config.train.precision))
     features, sentence = cache(store, precise, shared_memory(config.resources), compute)
     shared = share_splits(store, config, features)
-    for line in filter(None, (sentence, None if features else str(shared.placement))):
+    note = models.note_on_size(config.model, store.meta.image_size)
+    for line in filter(None, (note, sentence, None if features else str(shared.placement))):
         screen.say(line)
     return shared

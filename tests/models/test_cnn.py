@@ -243,5 +243,5 @@ def test_all_of_the_cnn_trains_at_one_rate():
 
 
 def test_unknown_network_is_one_line():
-    with pytest.raises(InputError, match=r"^model.name=vgg: .*cnn, timm's .* torchvision's .*, such as v"):
+    with pytest.raises(InputError, match=r"^model.name=vgg: .*cnn, .* torchvision's .*, such as v"):
         models.build(ModelConfig(name="vgg"), 80)

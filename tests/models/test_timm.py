@@ -105,6 +105,25 @@ def test_images_are_resized_to_what_the_network_is_to_see():
         torch.testing.assert_close(model(larger), plain(larger))
 
 
+@pytest.mark.parametrize(
+    ("values", "size", "said"),
+    [
+        ({}, 80, "trained on images of 224 pixels, and it sees 80; more may serve it"),
+        ({"image_size": 160}, 80, "224 pixels, and it sees 160;"),
+        ({"image_size": 224}, 80, "224 pixels; the data's 80 are enlarged"),
+        ({"image_size": 224}, 224, ""),
+        ({"weights": "random"}, 80, ""),
+        ({"name": "resnet18"}, 80, "resnet18: its weights were trained on images of 224 pixels"),
+        ({"name": "cnn"}, 80, ""),
+    ],
+)
+def test_small_images_are_told(values, size, said):
+    config = changed(**{"name": NAME, "weights": None} | values)
+    note = models.note_on_size(config, size)
+    assert said in note
+    assert bool(said) == bool(note)
+
+
 def test_a_network_that_sees_larger_images_than_the_data_trains():
     config = changed(unfreeze="all", image_size=64)
     model = build(config, 16)

@@ -211,4 +211,4 @@ def test_weights_alone_of_torchvisions_networks_are_refused(complaint, run) -> N
         said = complaint("--format", "safetensors")
     finally:
         result.write_text(before)
-    assert "has weights alone, and resnet18 is built by torchvision's code" in said
+    assert "has weights alone, and resnet18 is built by another library" in said
