@@ -42,6 +42,8 @@ class Cost(Strict):
     """Of a trial, measured before; null: not known."""
     expected: Amount | None = None
     """Of the trials that were left as the session began; null: not known."""
+    finalists: Amount | None = None
+    """Of the retrainings that follow, at most; null: there are none, or it is not known."""
 
     def amount(self, trials: int, epochs: float, seconds: float, trial_seconds: float) -> Amount:
         """Return what trials cost that took so long, by the clock and added up."""
@@ -72,7 +74,7 @@ class Cost(Strict):
         """
         if not self.images_per_second or not trials:
             return self
-        in_all = epochs * self.images_an_epoch / self.images_per_second
+        in_all = self._training(epochs)
         seconds = in_all / min(at_a_time, trials)
         if most_seconds is not None and seconds > most_seconds:
             share = most_seconds / seconds
@@ -80,14 +82,32 @@ class Cost(Strict):
         expected = self.amount(trials, epochs, seconds, in_all)
         return self.model_copy(update={"expected": expected})
 
+    def expect_finalists(self, retrainings: int, epochs: int, at_a_time: int) -> "Cost":
+        """Return this with what so many retrainings of so many epochs each cost at most."""
+        if not self.images_per_second or not retrainings:
+            return self
+        in_all = self._training(retrainings * epochs)
+        seconds = in_all / min(at_a_time, retrainings)
+        most = self.amount(retrainings, retrainings * epochs, seconds, in_all)
+        return self.model_copy(update={"finalists": most})
+
+    def _training(self, epochs: float) -> float:
+        """Return the seconds that epochs take, one after the other."""
+        assert self.images_per_second
+        return epochs * self.images_an_epoch / self.images_per_second
+
     def __str__(self) -> str:
         """Say what is expected, and of what that was made."""
+        after = ""
+        if self.finalists:
+            after = f"{self.finalists.trials} retrainings of the finalists, {self.finalists}"
         if self.expected is None:
-            return f"{self.images_an_epoch:,} images an epoch; the first trial will say how fast"
+            first = f"{self.images_an_epoch:,} images an epoch; the first trial will say how fast"
+            return f"at most {after}" if after else first
         return (
             f"{self.expected.trials} trials, about {self.expected.epochs:.0f} epochs of "
             f"{self.images_an_epoch:,} images at {self.images_per_second:,.0f} images/s a trial: "
-            f"about {self.expected}"
+            f"about {self.expected}{after and f'; then at most {after}'}"
         )
 
 

@@ -33,6 +33,22 @@ def test_what_is_expected_is_said_with_what_it_was_made_of():
     }  # fmt: skip
 
 
+def test_what_its_finalists_take_at_most_is_said_beside():
+    cost = PLAIN.expect(trials=40, epochs=360, at_a_time=4, most_seconds=None)
+    both = cost.expect_finalists(retrainings=44, epochs=10, at_a_time=4)
+    assert both.expected == cost.expected
+    assert both.finalists.model_dump() == {
+        "trials": 44, "epochs": 440, "hours": pytest.approx(1100 / 3600),
+        "gpu_hours": pytest.approx(2200 / 3600), "price": pytest.approx(4400 / 3600),
+    }  # fmt: skip
+    more = "; then at most 44 retrainings of the finalists, 18 min 20 s, 0.611 GPU-hours, "
+    assert str(both) == f"{cost}{more}a price of 1.22"
+    only = PLAIN.expect_finalists(44, 10, 4)
+    assert str(only).startswith("at most 44 retrainings of the finalists, 18 min 20 s")
+    assert cost.expect_finalists(0, 10, 4) == cost
+    assert Cost().expect_finalists(44, 10, 4) == Cost()
+
+
 def test_nothing_is_made_up_where_the_speed_is_not_known():
     cost = Cost(images_an_epoch=14_400).expect(20, 200, 4, None)
     assert cost.expected is None
