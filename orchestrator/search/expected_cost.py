@@ -7,10 +7,10 @@ from orchestrator.data.balance import expected_counts
 from orchestrator.data.splits import Counts
 from orchestrator.distributed import devices
 from orchestrator.distributed.speed import images_per_second
-from orchestrator.judging.race import rounds
 from orchestrator.run.cost import Cost
 from orchestrator.run.directory import Run
-from orchestrator.run.progress import BASELINES, Progress
+from orchestrator.run.progress import Progress
+from orchestrator.search.retrain_winners import most_retrainings
 from orchestrator.search.tune_trials import at_a_time, plan
 
 
@@ -49,13 +49,4 @@ def cost_of(run: Run, config: Config, image_size: int, counts: Counts, begun: Pr
     limit, so_far = begun.seconds_limit, begun.search_seconds(begun.started)
     seconds = None if limit is None else max(0.0, limit - so_far)
     cost = cost.expect(left, begun.epochs_to_come, together, seconds)
-    return cost.expect_finalists(_retrainings(config, begun.trials_total), begun.epochs, together)
-
-
-def _retrainings(config: Config, trials: int) -> int:
-    """Return how many retrainings the finalists take, if none is given up before its last."""
-    if not (config.sweep.finalists and config.sweep.confirm):
-        return 0
-    baselines = len(BASELINES) + 1  # and the best that tuned plain
-    members = min(config.sweep.finalists + baselines, trials)
-    return members * sum(map(len, rounds(config)))
+    return cost.expect_finalists(most_retrainings(config), begun.epochs, together)

@@ -5,7 +5,6 @@
     RUN/confirm/<trial>/<trial>-seed<k>[-fold<j>of<n>]/    a trial's files each
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.config.layers import with_overrides
@@ -66,31 +65,29 @@ def retraining(one: Evaluated, run: Run, config: Config, key: Key) -> Assignment
     return Assignment(trial, with_overrides(one.result.config, overrides), one.params)
 
 
-def words_before(config: Config, complete: Sequence[Trial]) -> str | None:
-    """Say, before a search, what the retraining of its finalists will take; None: there is none.
-
-    Parameters
-    ----------
-    config
-        The sweep's.
-    complete
-        What an earlier session has trained, from which the time is known.
-    """
+def most_retrainings(config: Config) -> int:
+    """Return how many retrainings a search ends with, if no finalist is given up early."""
     sweep = config.sweep
     if not (sweep.finalists and sweep.confirm):
-        return None
-    each = sum(map(len, rounds(config)))
-    best = min(sweep.finalists, max(1, sweep.trials - len(BASELINES)))
+        return 0
+    best = _finalists(config)
     members = best + len(BASELINES) + (best > 1 and sweep.plain_share > 0)  # the best that tuned it
-    seconds = [trial.result.seconds for trial in complete]
-    time = ""
-    if seconds:
-        minutes = members * each * sum(seconds) / len(seconds) / 60
-        time = f", about {minutes:,.0f} minutes of training" if minutes >= 1 else ""
+    return members * sum(map(len, rounds(config)))
+
+
+def words_before(config: Config) -> str | None:
+    """Say, before a search, that its finalists are retrained; None: they are not."""
+    sweep = config.sweep
+    if not (most := most_retrainings(config)):
+        return None
     folds = f" on {sweep.confirm_folds} folds" if sweep.confirm_folds else ""
     seeds = f" and {sweep.confirm} seeds" if sweep.confirm > 1 else ""
     return (
-        f"after the search the best {best} and the baselines are retrained"
-        f"{folds}{seeds}: at most {members * each} trainings beside its {sweep.trials}{time}, "
+        f"after the search the best {_finalists(config)} and the baselines are retrained"
+        f"{folds}{seeds}: at most {most} trainings beside its {sweep.trials}, "
         "fewer where some cannot win any more (--finalists 0: none)"
     )
+
+
+def _finalists(config: Config) -> int:
+    return min(config.sweep.finalists, max(1, config.sweep.trials - len(BASELINES)))

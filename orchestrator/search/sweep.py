@@ -155,7 +155,7 @@ class Sweep:
 
     def go_on(self, screen: Screen) -> Outcome:
         """Run the trials that are left, and then the retrainings; Ray must run."""
-        before = words_before(self.config, self.run.complete())
+        before = words_before(self.config)
         for word in (*self.store.meta.empty_strata(), *self.words, *([before] if before else [])):
             screen.say(word)
         try:
