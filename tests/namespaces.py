@@ -18,6 +18,8 @@ TOKEN = "fedcba9876543210" * 4
 ADDRESSES = ("10.123.0.1", "10.123.0.2")
 """In namespaces of their own, where nobody else has them."""
 LINK = "eth0"
+ROOT = Path(__file__).parents[1]
+"""The source tree, from which jobs are submitted."""
 
 
 def why_impossible() -> str | None:
@@ -104,15 +106,21 @@ class Network:
             log = self.folder / f"{number}.log"
             wait_until(lambda log=log: "Ray runtime started" in log.read_text(), leader)
 
+    def submit(self, *words: str) -> subprocess.Popen[str]:
+        """Submit a command of fairfront on the head's machine, and wait for its end."""
+        return self.run("submit", "--wait", "--", *words)
+
     def run(self, *words: str) -> subprocess.Popen[str]:
         """Run fairfront on the head's machine, as a user there would."""
         return subprocess.Popen(
             self.inside(0, sys.executable, "-m", "orchestrator", *words),
-            env={**self.environment, "RAY_ADDRESS": f"{ADDRESSES[0]}:6379"},
+            cwd=ROOT,
+            env={**self.environment, "RAY_ADDRESS": f"{ADDRESSES[0]}:6379",
+                 "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:8265"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
+        )  # fmt: skip
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 """An S3 server on loopback, moto's, in a process of its own that is told to stop and to start.
 
 Stopped, it takes no connection, as a server that is down; what it holds it has again once started.
+It can be had in a network namespace as well, where other machines of a test's see it.
 """
 
+import ctypes
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 KEY, SECRET = "AKIDFAIRFRONTTESTS", "a-secret-that-must-be-in-no-file"
 
@@ -30,10 +34,15 @@ class S3Server:
     def start(self) -> None:
         self._tell("start")
 
-    def _tell(self, word: str) -> None:
+    def appear(self, namespace: str, address: str) -> str:
+        """Serve in a network namespace as well, the last one named; return the URL there."""
+        self._tell("appear", namespace, address)
+        return f"http://{address}:{self.port}"
+
+    def _tell(self, word: str, *more: str) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(word, file=self.process.stdin, flush=True)
+        print(word, *more, file=self.process.stdin, flush=True)
         assert self.process.stdout.readline().split()[0] == word
 
     @classmethod
@@ -75,28 +84,63 @@ def serve() -> None:
 
     app: Any = refusing_strangers(DomainDispatcherApplication(create_backend_app))
 
-    def start(port: int) -> tuple[BaseWSGIServer, threading.Thread]:
-        server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
+    def start(place: Place) -> tuple[BaseWSGIServer, threading.Thread]:
+        with _inside(place.namespace):  # a socket belongs to where it was made
+            server = make_server(*place[1:], app, threaded=True, request_handler=Quiet)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         return server, thread
 
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    def stop(running: list[tuple[BaseWSGIServer, threading.Thread]]) -> None:
+        for server, thread in running:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
-    server, thread = start(0)
-    port = server.server_port
+    running = [start(Place(None, "127.0.0.1", 0))]
+    port = running[0][0].server_port
+    places = [Place(None, "127.0.0.1", port)]
     print(port, flush=True)
     for line in sys.stdin:
-        word = line.strip()
-        if word == "start":
-            server, thread = start(port)
+        word, *more = line.split()
+        if word == "stop":
+            stop(running)
+            running = []
+        elif word == "start":
+            running = [start(place) for place in places]
         else:
-            stop()
+            stop(running[1:])
+            places[1:] = [Place(*more, port)]
+            running[1:] = [start(places[1])]
         print(word, flush=True)
-    stop()
+    stop(running)
+
+
+class Place(NamedTuple):
+    """Where the server is to be had."""
+
+    namespace: str | None
+    address: str
+    port: int
+
+
+@contextmanager
+def _inside(namespace: str | None) -> Iterator[None]:
+    """Have this thread in a network namespace. (Python's own `os.setns` came with 3.12.)"""
+    if namespace is None:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if libc.setns(there, 0):
+            raise OSError(ctypes.get_errno(), "setns")
+        yield
+    finally:
+        libc.setns(here, 0)
+        os.close(here)
+        os.close(there)
 
 
 if __name__ == "__main__":

@@ -80,10 +80,15 @@ def folded(signed: Limits) -> Limits:
 
 
 def of_fair(women: Limits, men: Limits, fair_lambda: float) -> Limits:
-    """Return the fair metric of two accuracies with its interval."""
+    """Return the fair metric of two accuracies with its interval, which ends where it must.
+
+    The weight of one accuracy is more than 1, so that of few rows the linear parts run over.
+    """
     more, less = 0.5 + fair_lambda, 0.5 - fair_lambda
     parts = combined(women, men, less, more), combined(women, men, more, less)
-    return Limits(*(np.minimum(*of_both) for of_both in zip(*parts, strict=True)))
+    value, *ends = (np.minimum(*of_both) for of_both in zip(*parts, strict=True))
+    low, high = np.clip(ends, min(less, 0.0), 1.0)  # the least: one gender all right, one all wrong
+    return Limits(value, low, high)
 
 
 def of_change(women: ArrayLike, men: ArrayLike) -> tuple[Limits, Limits]:

@@ -56,6 +56,8 @@ def test_they_hold_the_estimate_and_fold_at_0(women, men, fair_lambda):
     assert gap.value <= gap.high + 1e-12
     assert fair.low <= fair.value + 1e-12
     assert fair.value <= fair.high + 1e-12
+    assert min(0, 0.5 - fair_lambda) <= fair.low
+    assert fair.high <= 1
     signed = combined(w, m, 1.0, -1.0)
     assert (gap.low == 0) == (signed.low <= 0 <= signed.high)
 
