@@ -74,12 +74,10 @@ def test_a_submitted_sweep_survives_the_loss_of_the_node_that_has_its_data(
         assert runs(joined.second, "ImplicitFunc")
         joined.replace()
         said = sweep.communicate(timeout=HANGS)[0]
-    print(said)
     assert sweep.returncode == 0, said
     assert "it goes on from its checkpoint" in said
     assert [trial.id for trial in run.complete()] == [f"t{number:03}" for number in range(trials)]
-    for trial in run.ended():
-        assert trial.metrics["epoch"].tolist() == list(range(1, trial.result.epochs + 1))
+    assert_whole(run)
     assert read_json(run.path / "summary.json")["trials"]["complete"] == trials
     assert (run.path / "report.html").exists()
     assert read_json(run.path / "submitted.json")["command"][0] == "sweep"
@@ -89,6 +87,12 @@ def epochs_of(run: Run, trial: str) -> int:
     """Return the epochs that a trial has written down, while it is trained."""
     file = run.trial(trial).path / "metrics.csv"
     return len(read_bytes(file).splitlines()) - 1 if file.exists() else 0
+
+
+def assert_whole(run: Run) -> None:
+    """Assert that no trial has lost an epoch, or trained one twice."""
+    for trial in run.ended():
+        assert trial.metrics["epoch"].tolist() == list(range(1, trial.result.epochs + 1))
 
 
 @pytest.mark.nodes
@@ -135,5 +139,6 @@ def test_a_sweep_goes_on_after_the_loss_of_its_head(s3: S3Server, tmp_path: Path
         again = joined.network.run("submit", "--wait", "--again", str(run.path), "--", "--resume")
         said = again.communicate(timeout=HANGS)[0]
     assert again.returncode == 0, said
-    assert [trial.metrics["epoch"].max() for trial in run.complete()] == [6, 6, 6, 6]
+    assert len(run.complete()) == 4
+    assert_whole(run)
     assert len(json.loads((run.path / "submitted.json").read_text())["before"]) == 1
