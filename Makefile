@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 help:
 	@echo "make demo    the main job on synthetic faces, in a few minutes: data, sweep, report"
 	@echo "make test    the tests, but for those that take minutes"
-	@echo "make test-nodes  those that start clusters of several nodes, in some six minutes"
+	@echo "make test-nodes  those that start clusters of several nodes, in some ten minutes"
 	@echo "make check   what CI runs: ruff, mypy --strict, import-linter and all tests"
 	@echo "make bench   the benchmarks behind the figures in docs/"
 	@echo "make gpu     the tests and benchmarks that need a GPU, as far as eight minutes go"
