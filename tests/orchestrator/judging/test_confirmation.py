@@ -11,9 +11,9 @@ from fakes import SWEEP, FakeTrial, confirm_run, make_run
 from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve
 from orchestrator.judging.fairness import count_correct, metrics_from_counts
-from orchestrator.report.page import verdict
 from orchestrator.report.report import write_report
 from orchestrator.report.tables import print_summary
+from orchestrator.report.words import verdict
 from orchestrator.run.directory import Run
 from orchestrator.run.trial import Trial
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import pytest
 from fakes import SWEEP, FakeTrial, make_run
 
-from orchestrator.report.page import levelling, threshold_words, verdict
 from orchestrator.report.report import write_report
+from orchestrator.report.words import levelling, threshold_words, verdict
 
 NASTY = "<script>alert('x')</script>&\"{{ 1 }}"
 PLAIN = {"acc_women": 0.90, "acc_men": 0.95}
