@@ -85,5 +85,19 @@ def change_of(groups: Sequence[Judged], fair_lambda: float = 2.0) -> Change:
     )
 
 
+def effect(who: str, interval: Sequence[float]) -> str:
+    """Say in words what a change does to a gender: a sign alone may be chance.
+
+    Parameters
+    ----------
+    who
+        ``women`` or ``men``.
+    interval
+        That of the change of their accuracy.
+    """
+    low, high = interval
+    return f"raises {who}" if low > 0 else f"lowers {who}" if high < 0 else "undecided"
+
+
 def _ends(limits: Limits) -> list[float]:
     return [float(limits.low), float(limits.high)]

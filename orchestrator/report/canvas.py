@@ -1,9 +1,5 @@
-"""What the report's figures share: colours, an empty figure, and SVG that the page can colour."""
+"""What the report's figures share: colours and an empty figure."""
 
-import re
-from io import StringIO
-
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,19 +12,7 @@ ROLES = {
     "plain_tuned": (INK, "p", 7.5),
     "reference": ("#009e73", "D", 7.0),
 }
-GENDERS = {"women": ("#cc79a7", "o"), "men": ("#56b4e9", "D")}
 FRONT, SHARED = "#0072b2", "#8a5fb0"
-THEME = {
-    "paper": PAPER,
-    "ink": INK,
-    "muted": MUTED,
-    "grey": GREY,
-    "line": LINE,
-    "front": FRONT,
-    "shared": SHARED,
-    **{name: color for name, (color, *_) in (ROLES | GENDERS).items() if color != INK},
-}
-"""The page's CSS variables, by which it draws the same figures in light and dark."""
 
 
 def empty_figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -40,16 +24,3 @@ def empty_figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=MUTED, labelsize=9, length=3)
     return figure, axes
-
-
-def as_svg(figure: Figure) -> str:
-    """Draw a figure as an ``<svg>`` element to put into a page."""
-    file = StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fairfront"}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    text = file.getvalue()
-    for name, color in THEME.items():
-        text = text.replace(color, f"var(--{name})")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"font-family: [^;]*; ", "", text)  # the page's own
-    return text[text.index("<svg") :]

@@ -1,6 +1,9 @@
-"""The report as one page, and the words in which it draws its conclusions."""
+"""The report as one page that needs no other file, and asks for none."""
 
-from collections.abc import Mapping
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -10,24 +13,78 @@ from markupsafe import Markup
 from orchestrator.base.files import read_text
 from orchestrator.base.words import duration, first_line
 from orchestrator.judging.fairness import GroupMetrics, metrics_from_counts
-from orchestrator.report.front_plot import FrontPlot
-from orchestrator.report.plots import front_svg, genders_svg
-from orchestrator.report.words import threshold_words, verdict
+from orchestrator.judging.judge import Evaluated
+from orchestrator.judging.paired_change import effect
+from orchestrator.report import digits
+from orchestrator.report.course import ENOUGH, course, importances, stopped_at
+from orchestrator.report.dumbbells import dumbbells, shown_entries
+from orchestrator.report.live import live_data
+from orchestrator.report.words import cost_words, in_short, price, threshold_words, verdict
 from orchestrator.run.directory import Run
+from orchestrator.run.trial import Trial
 
 Summary = Mapping[str, Any]
+SCRIPTS = ("chart.js", "front.js", "panel.js")
 
 
-def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> str:
+def page(
+    run: Run,
+    summary: Summary,
+    table: pd.DataFrame,
+    ended: Sequence[Trial],
+    evaluated: Sequence[Evaluated],
+) -> str:
     """Write the report as HTML that needs no other file.
+
+    Its content security policy lets nothing be fetched, and runs the script that is in it alone.
+    What a run's files say is shown as text, whatever it holds.
 
     Parameters
     ----------
     run
         Its name, configuration and versions are shown.
-    summary, table, plot
+    summary, table
         As `orchestrator.report.report` makes them.
+    ended, evaluated
+        The trials that ended, and the complete ones.
     """
+    shown, trials = shown_entries(summary), _records(table)
+    reference = summary["hypervolume_reference"]
+    went = course(ended, evaluated, (reference["mean_accuracy"], reference["gap"]))
+    style, script = _asset("style.css"), Markup("").join(map(_asset, SCRIPTS))
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    return _environment().get_template("report.html.j2").render(
+        name=run.path.name,
+        summary=summary,
+        short=in_short(summary),
+        price=price(summary),
+        cost=cost_words(summary),
+        shown=shown,
+        missing=_missing(summary) if shown else "",
+        dumbbells=dumbbells(shown) if shown else None,
+        verdict=verdict(summary),
+        threshold_words=threshold_words(summary["best"]) if summary["best"] else [],
+        retrained=retrained(summary),
+        complete=sorted(complete, key=lambda trial: -trial["val_fair"]),
+        others=[trial for trial in trials if trial["state"] != "complete"],
+        params=[name for name in table.columns if name.startswith("params.")],
+        importances=importances(evaluated),
+        enough=ENOUGH,
+        stopped=stopped_at(ended),
+        always_no=_always_no(summary),
+        faces=_train_rows(run.data) | (summary["rows"] or {}),
+        data=[(key, value) for key, value in run.data.items() if key != "counts"],
+        versions=run.recorded["versions"],
+        live=live_data(run, evaluated, summary, went),
+        config=read_text(run.path / "config.yaml"),
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("orchestrator.report"),
         autoescape=True,
@@ -35,35 +92,41 @@ def page(run: Run, summary: Summary, table: pd.DataFrame, plot: FrontPlot) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters |= {
         "params": _params,
         "duration": duration,
         "first_line": first_line,
         "short": _short,
-        "signed": _signed,
+        "figure": digits.figure,
+        "change": digits.change,
+        "limits": digits.limits,
+        "effect": lambda interval, who: effect(who, interval),
     }
-    shown = _shown(summary)
-    trials = _records(table)
-    return environment.get_template("report.html.j2").render(
-        name=run.path.name,
-        summary=summary,
-        shown=shown,
-        plain=summary["baselines"]["plain"],
-        verdict=verdict(summary),
-        threshold_words=threshold_words(summary["best"]) if summary["best"] else [],
-        retrained=retrained(summary),
-        plain_retrained=_plain_retrained(summary),
-        trials=trials,
-        params=[name for name in table.columns if name.startswith("params.")],
-        front_plot=Markup(front_svg(plot)),
-        genders_plot=Markup(genders_svg(shown)) if shown else None,
-        always_no=_always_no(summary),
-        faces=_train_rows(run.data) | (summary["rows"] or {}),
-        data=[(key, value) for key, value in run.data.items() if key != "counts"],
-        versions=run.recorded["versions"],
-        tips={row["trial_id"]: _tip(row) for row in trials if row["state"] == "complete"},
-        config=read_text(run.path / "config.yaml"),
-    )
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    """Read a style or a script of ours, which goes into the page as it is."""
+    file = files("orchestrator.report") / "templates" / name
+    return Markup(file.read_text(encoding="utf-8"))
+
+
+def _hash(source: str) -> str:
+    """Return what a content security policy knows an inline style or script by."""
+    digest = hashlib.sha256(source.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _missing(summary: Summary) -> str:
+    """Say which baselines the first table lacks."""
+    lacks = [role for role, entry in summary["baselines"].items() if entry is None]
+    told = {
+        "plain": "No plain trial is complete.",
+        "reference": "No reference trial is complete.",
+        "plain_tuned": "No trial tuned plain, so there is no line of plain tuned.",
+    }
+    return " ".join(told[role] for role in lacks)
 
 
 def retrained(summary: Summary) -> list[tuple[str, Mapping[str, Any]]]:
@@ -71,33 +134,16 @@ def retrained(summary: Summary) -> list[tuple[str, Mapping[str, Any]]]:
     if summary["confirmed"] is None:
         return []
     trials, best = summary["confirmed"]["trials"], summary["confirmed"]["best"]
-    named = {"best": best, "best of the search": summary["searched_best"]} | {
-        recipe: entry["trial_id"] for recipe, entry in summary["baselines"].items() if entry
+    named = {"recommended": best, "best of the search": summary["searched_best"]} | {
+        recipe.replace("_", " "): entry["trial_id"]
+        for recipe, entry in summary["baselines"].items()
+        if entry
     }
     order = sorted(trials, key=lambda name: (name != best, -trials[name]["val"]["fair"]))
     return [
         (" = ".join(role for role, named_id in named.items() if named_id == name), trials[name])
         for name in order
     ]
-
-
-def _plain_retrained(summary: Summary) -> Mapping[str, Any] | None:
-    plain, confirmed = summary["baselines"]["plain"], summary["confirmed"]
-    return confirmed["trials"].get(plain["trial_id"]) if plain and confirmed else None
-
-
-def _shown(summary: Summary) -> dict[str, Mapping[str, Any]]:
-    """The entries to compare, by role; a trial with two roles once."""
-    shown: dict[str, Mapping[str, Any]] = {}
-    for role, entry in (*summary["baselines"].items(), ("best", summary["best"])):
-        if entry:
-            names = [
-                name for name, other in shown.items() if other["trial_id"] == entry["trial_id"]
-            ]
-            for name in names:
-                del shown[name]
-            shown[" = ".join([*names, role])] = entry
-    return shown
 
 
 def _always_no(summary: Summary) -> GroupMetrics | None:
@@ -113,18 +159,6 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The table's rows; what is missing is None, which a template can ask for."""
     cleaned = table.astype(object).where(table.notna(), None)
     return [dict(zip(table.columns, row, strict=True)) for row in cleaned.itertuples(index=False)]
-
-
-def _tip(row: Mapping[str, Any]) -> str:
-    """What a mark of the plot says when pointed at."""
-    names = (name for name in row if name.startswith("params.") and row[name] is not None)
-    figures = (
-        f"fair {row['val_fair']:.4f}, gap {row['val_gap']:.4f}\n"
-        f"women {row['val_acc_women']:.4f}, men {row['val_acc_men']:.4f}\n"
-    )
-    return f"{row['trial_id']} ({row['recipe']}), validation\n{figures}" + _params(
-        {name.removeprefix("params."): row[name] for name in names}
-    )
 
 
 def _train_rows(data: Mapping[str, Any]) -> dict[str, dict[str, list[int]]]:
@@ -143,7 +177,3 @@ def _short(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _signed(change: float) -> str:
-    return f"{change:+.3f}".replace("-0.000", "+0.000")

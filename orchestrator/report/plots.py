@@ -1,10 +1,7 @@
-"""The report's figures, drawn by matplotlib without its global state.
-
-Parts have ids in the SVG, so that the page can colour them for light and dark and add tooltips.
-"""
+"""``pareto.png``, drawn by matplotlib without its global state."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -17,7 +14,6 @@ from numpy.typing import NDArray
 
 from orchestrator.report.canvas import (
     FRONT,
-    GENDERS,
     GREY,
     INK,
     LINE,
@@ -25,7 +21,6 @@ from orchestrator.report.canvas import (
     PAPER,
     ROLES,
     SHARED,
-    as_svg,
     empty_figure,
 )
 from orchestrator.report.front_plot import FrontPlot
@@ -53,46 +48,6 @@ def front_png(plot: FrontPlot) -> bytes:
     # Without the version of matplotlib the same run gives the same bytes on more machines.
     figure.savefig(file, format="png", dpi=225, metadata={"Software": None})
     return file.getvalue()
-
-
-def front_svg(plot: FrontPlot) -> str:
-    """Draw the front as an ``<svg>`` element to put into a page."""
-    return as_svg(_front_figure(plot, (10.0, 5.4)))
-
-
-def genders_svg(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """Draw each entry's accuracy of women and of men on test, as an ``<svg>`` element.
-
-    Parameters
-    ----------
-    entries
-        The summary's entries by role, the top one first; the accuracies of one that is ``plain``
-        are drawn through all of them, so that a loss shows.
-    """
-    figure, axes = empty_figure((10.0, 0.75 + 0.42 * len(entries)))
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)
-    axes.set_yticks(range(len(entries)), labels=list(entries))
-    axes.set_ylim(len(entries) - 0.5, -0.7)
-    axes.set_xlabel("accuracy on test", color=INK)
-    for row, entry in enumerate(entries.values()):
-        women, men = entry["test"]["acc_women"], entry["test"]["acc_men"]
-        axes.plot([women, men], [row, row], color=GREY, lw=2, zorder=1)
-        outwards = -1 if women <= men else 1
-        for who, value, side in (("women", women, outwards), ("men", men, -outwards)):
-            color, marker = GENDERS[who]
-            axes.plot(value, row, marker, color=color, ms=8, mec=PAPER)
-            axes.annotate(
-                f"{who} {value:.3f}" if row == 0 else f"{value:.3f}",
-                (value, row), (9 * side, 0), textcoords="offset points", va="center",
-                ha="right" if side < 0 else "left", fontsize=9, color=INK,
-            )  # fmt: skip
-    plain = next((entry for role, entry in entries.items() if "plain" in role.split()), None)
-    for who, (color, _) in GENDERS.items():
-        if plain:
-            axes.axvline(plain["test"][f"acc_{who}"], color=color, lw=1, ls=":", zorder=0)
-    axes.margins(x=0.14)
-    return as_svg(figure)
 
 
 def _front_figure(plot: FrontPlot, size: tuple[float, float]) -> Figure:

@@ -49,7 +49,7 @@ def write_report(run: Run) -> dict[str, Any]:
     plot = FrontPlot.of(summary, table)
     with writing(run.path / "pareto.png") as file:
         file.write(front_png(plot))
-    write_text(run.path / "report.html", page(run, summary, table, plot))
+    write_text(run.path / "report.html", page(run, summary, table, ended, evaluated))
     write_json(run.path / "summary.json", summary)
     return summary
 

@@ -32,6 +32,8 @@ REFERENCE_POINT = (0.5, 0.5)
 """The mean accuracy and the gap from which the front's hypervolume is measured."""
 AGAINST = ("plain_tuned", "plain")
 """The baselines that a verdict compares with: the first that there is."""
+Bases = Mapping[str, Evaluated | None]
+"""The baselines that every entry is compared with, by role."""
 
 
 def summarise(
@@ -73,12 +75,13 @@ def summarise(
     }
     baselines["plain_tuned"] = _tuned(confirmation, evaluated)
     plain, fair_lambda = baselines["plain"], run.config.fair_lambda
+    bases = {role: baselines[role] for role in ("plain", "plain_tuned")}
 
     def entry(one: Evaluated | None) -> dict[str, Any] | None:
-        return None if one is None else _full_entry(one, plain, fair_lambda)
+        return None if one is None else _full_entry(one, bases, fair_lambda)
 
     def front(kind: Kind) -> list[dict[str, Any]]:
-        return [_entry(one, kind, plain, fair_lambda) for one in select_front(evaluated, kind)]
+        return [_entry(one, kind, bases, fair_lambda) for one in select_front(evaluated, kind)]
 
     confirmed, progress = confirmation.summary(plain), read(run)
     speeds = [one.result.images_per_second for one in evaluated]
@@ -156,10 +159,10 @@ def _optimism(searched: Evaluated | None, confirmed: Mapping[str, Any] | None) -
     return searched.judged["fixed"].val.fair - pooled
 
 
-def _full_entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> dict[str, Any]:
+def _full_entry(one: Evaluated, bases: Bases, fair_lambda: float) -> dict[str, Any]:
     """Say all about one trial at 0.5, and what other thresholds change about it on test."""
     others: tuple[Kind, Kind] = ("shared", "by_gender")
-    entry = _entry(one, "fixed", plain, fair_lambda)
+    entry = _entry(one, "fixed", bases, fair_lambda)
     for split, rows in one.rows.items():
         predicted = one.judged["fixed"].predicted[split]
         entry[split]["rates"] = rates(rows.label, rows.logit, rows.gender, predicted)
@@ -172,16 +175,17 @@ def _full_entry(one: Evaluated, plain: Evaluated | None, fair_lambda: float) -> 
     }
 
 
-def _entry(
-    one: Evaluated, kind: Kind, plain: Evaluated | None, fair_lambda: float
-) -> dict[str, Any]:
-    """Say what one trial is and does; its change on test is against plain at threshold 0.5."""
+def _entry(one: Evaluated, kind: Kind, bases: Bases, fair_lambda: float) -> dict[str, Any]:
+    """Say what one trial is and does; its changes on test are against baselines at 0.5."""
     return {
         "trial_id": one.id,
         "recipe": one.result.recipe,
         "params": dict(one.params),
         **_judged(one, kind, fair_lambda),
-        "change_vs_plain": None if plain is None else _change(one, kind, plain, fair_lambda),
+        **{
+            f"change_vs_{role}": None if base is None else _change(one, kind, base, fair_lambda)
+            for role, base in bases.items()
+        },
     }
 
 

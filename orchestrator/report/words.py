@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.base.words import duration
 from orchestrator.judging.confirmation import trained_on
+from orchestrator.judging.paired_change import Change
+from orchestrator.judging.verdict import PLACES, moved
+from orchestrator.report import digits
+from orchestrator.run.cost import Amount
 
 Summary = Mapping[str, Any]
 
@@ -156,3 +161,65 @@ def _moved(who: str, change: Mapping[str, Any]) -> str:
 
 def _amount(points: float) -> str:
     return f"{points:.1f}" if points >= 0.05 else "under 0.05"
+
+
+def in_short(summary: Summary) -> tuple[str, list[str]]:
+    """Say which trial to use, and then why, in as few words as a first glance reads.
+
+    The whole of it is the verdict's paragraph.
+    """
+    found = summary["verdict"]
+    if found["trial_id"] is None:
+        return "There is no trial to use yet.", [found["paragraph"]]
+    best = summary["best"]
+    use = f"Use {found['trial_id']}{_of_recipe(best)} at threshold {found['threshold']}."
+    if found["claim"] is None:
+        return use, [
+            "Undecided: there are not both a trial of the search and a plain one to compare."
+        ]
+    claim, role = found["claim"], found["against"].replace("_", " ")
+    split, change = next(iter(found["change"].items()))
+    said = {
+        "supported": f"Supported: {claim} is fairer than {role}.",
+        "refuted": f"Refuted: {claim}, the best that was searched for, is no fairer than {role}.",
+        "undecided": f"Undecided: it is not known whether {claim} is fairer than {role}.",
+    }[found["word"]]
+    by, ends = change["fair"], change["fair_ci95"]
+    return use, [
+        said,
+        f"Against {role}, on {PLACES[split]}, its fair metric changes by {digits.change(by, ends)} "
+        f"(95% interval {digits.limits(ends, '+')}), and {moved(Change(**change))}.",
+    ]
+
+
+def price(summary: Summary) -> str:
+    """Say in a line what the run took."""
+    if summary["cost"]:
+        took = Amount(**summary["cost"]["took"])
+        return f"the search and the finalists took {took}"
+    if summary["wall_seconds"] is not None:
+        return f"it took {duration(summary['wall_seconds'])}"
+    return f"{duration(summary['seconds'])} of training"
+
+
+def cost_words(summary: Summary) -> list[tuple[str, str]]:
+    """Say what the run cost, each figure after its name."""
+    told = [("training, all trials of the search", duration(summary["seconds"]))]
+    if summary["wall_seconds"] is not None:
+        searched = summary["wall_search_seconds"]
+        told.append(("the search, by the clock", duration(searched)))
+        if summary["wall_seconds"] - searched >= 1:
+            told.append(("the finalists", duration(summary["wall_seconds"] - searched)))
+    if summary["images_per_second"] is not None:
+        told.append(("speed of a trial", f"{summary['images_per_second']:,.0f} images/s"))
+    if (cost := summary["cost"]) is None:
+        return told
+    took, expected = cost["took"], cost["expected"]
+    told.append(("epochs, all trials of the search", f"{took['epochs']:,.0f}"))
+    if images := cost.get("images"):
+        told.append(("images trained on in them", f"{images:,.0f}"))
+    told.append(("GPU-hours", f"{took['gpu_hours']:.3g}" if took["gpu_hours"] else "none, on CPUs"))
+    told.append(("price", f"{took['price']:,.2f}" if took["price"] is not None else "not given"))
+    if expected:
+        told.append(("was expected, as it began", str(Amount(**expected))))
+    return told

@@ -127,9 +127,13 @@ def took(cost: Cost | None, seconds: float, ended: Sequence[_Spent]) -> Amount |
 
 
 def in_summary(cost: Cost | None, seconds: float, ended: Sequence[_Spent]) -> dict[str, Any] | None:
-    """Return what ``summary.json`` says of it: ``expected``, which may be null, and ``took``."""
+    """Return what ``summary.json`` says of it.
+
+    ``expected``, which may be null; ``took``; and ``images``, how many its epochs trained on.
+    """
     taken = took(cost, seconds, ended)
     if cost is None or taken is None:
         return None
     expected = cost.expected.model_dump() if cost.expected else None
-    return {"expected": expected, "took": taken.model_dump()}
+    images = round(taken.epochs * cost.images_an_epoch)
+    return {"expected": expected, "took": taken.model_dump(), "images": images}
