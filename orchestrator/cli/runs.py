@@ -107,7 +107,7 @@ def finish(run: Run, *, as_json: bool = False) -> int:
 
     summary = write_report(run)
     if as_json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps({"path": str(run.path / "summary.json"), **summary}, indent=2))
     else:
         print_summary(summary, sys.stdout)
         print(f"Report: {run.path / 'report.html'}")

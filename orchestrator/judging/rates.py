@@ -167,7 +167,7 @@ def in_words(found: Any, gap: float) -> str | None:
         f"{found['men'][rate]:.0%} of the men"
         for rate, verb, whom in (
             ("tpr", "finds", "of class 1"),
-            ("fpr", "labels 1", "of class 0"),
+            ("fpr", "wrongly labels", "of class 0"),
         )
         if _apart(found["women"][f"{rate}_ci95"], found["men"][f"{rate}_ci95"])
     ]

@@ -17,7 +17,7 @@ MARKS = {
     "women": '<circle r="5.5"/>',
     "men": '<path d="M0,-6.5L6.5,0L0,6.5L-6.5,0z"/>',
 }
-LEFT, WIDTH = 2.0, 96.0
+LEFT, WIDTH = 4.0, 92.0
 """Of the plot, in percent: marks at its ends are whole."""
 
 
@@ -41,7 +41,7 @@ def dumbbells(entries: Mapping[str, Mapping[str, Any]]) -> Markup:
         for role, test in zip(entries, tests, strict=True)
     )
     return Markup(
-        f'<svg class="chart" role="img" width="100%" height="{height}" aria-label="{{label}}">'
+        f'<svg class="dumbbells" role="img" width="100%" height="{height}" aria-label="{{label}}">'
         "<title>Accuracy of women and of men on test, with 95% intervals</title>{ticks}{rows}</svg>"
     ).format(
         label=f"Accuracy on test. {described}",

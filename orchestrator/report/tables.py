@@ -36,7 +36,7 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
         table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
     console.print(table)
     for line in (*summary["notes"], *_settings(summary["best"]), summary["verdict"]["paragraph"]):
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=not stream.isatty())  # who reads a pipe wraps it
 
 
 def _print_confirmed(summary: Mapping[str, Any], console: Console) -> None:

@@ -188,7 +188,7 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
     return use, [
         said,
         f"Against {role}, on {PLACES[split]}, its fair metric changes by {digits.change(by, ends)} "
-        f"(95% interval {digits.limits(ends, '+')}), and {moved(Change(**change))}.",
+        f"(95% interval {digits.limits(ends, '+')}), and {moved(Change(**change)).replace('-', digits.MINUS)}.",
     ]
 
 

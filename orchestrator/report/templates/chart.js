@@ -7,19 +7,13 @@ const SHAPES = {
   recommended: "M0,-11L2.6,-3.6L10.5,-3.4L4.2,1.4L6.5,8.9L0,4.4L-6.5,8.9L-4.2,1.4L-10.5,-3.4L-2.6,-3.6z",
 };
 
-function make(name, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes || {})) element.setAttribute(key, value);
+const maker = space => (name, attributes = {}, ...children) => {
+  const element = document.createElementNS(space, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   element.append(...children);
   return element;
-}
-
-function html(name, attributes, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes || {})) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
+};
+const make = maker("http://www.w3.org/2000/svg"), html = maker("http://www.w3.org/1999/xhtml");
 
 function ticks([low, high], about) {
   const rough = (high - low) / about, unit = 10 ** Math.floor(Math.log10(rough));
@@ -28,11 +22,13 @@ function ticks([low, high], about) {
   return [found, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))];
 }
 
-function padded(values, share = 0.06) {
-  const low = Math.min(...values), high = Math.max(...values);
-  const margin = share * (high - low) || 0.01;
+function padded(values) {
+  const low = Math.min(...values), high = Math.max(...values), margin = 0.06 * (high - low) || 0.01;
   return [low - margin, high + margin];
 }
+
+// What was reached so far: level up to each point, then up.
+const stairs = points => points.flatMap((point, n) => n ? [[point[0], points[n - 1][1]], point] : [point]);
 
 // An empty chart in `box`, which it fills; `x` and `y` are its limits, in figures.
 function chart(box, { height, x, y, across, up, title, role = "img" }) {
@@ -42,7 +38,7 @@ function chart(box, { height, x, y, across, up, title, role = "img" }) {
   const py = value => bottom - (bottom - top) * (value - y[0]) / (y[1] - y[0]);
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role, "aria-label": title },
     make("title", {}, title));
-  const [xs, xPlaces] = ticks(x, width / 90), [ys, yPlaces] = ticks(y, height / 55);
+  const [xs, xPlaces] = ticks(x, width / 90), [ys, yPlaces] = ticks(y, Math.max(4, height / 60));
   for (const value of xs) svg.append(
     make("line", { class: "grid", x1: px(value), x2: px(value), y1: top, y2: bottom }),
     make("text", { class: "tick", "text-anchor": "middle", x: px(value), y: bottom + 16 }, value.toFixed(xPlaces)));
@@ -64,7 +60,7 @@ function chart(box, { height, x, y, across, up, title, role = "img" }) {
 
 // Women's and men's accuracy along something: a solid line and a dashed one, named at their ends.
 function genderCurves(box, xs, women, men, { x, across, title, cuts = [] }) {
-  const on = chart(box, { height: 190, x, y: padded([...women, ...men]), across, title });
+  const on = chart(box, { height: 160, x, y: padded([...women, ...men]), across, title });
   for (const cut of cuts) on.svg.append(
     make("line", { class: "cut", x1: on.px(cut), x2: on.px(cut), y1: on.top, y2: on.bottom }));
   on.line(xs.map((at, n) => [at, women[n]]), "curve women");

@@ -33,18 +33,9 @@ function combined(trial, a, b) {
 }
 
 // No other has at least the accuracy and at most the gap, and one of both better.
-function onFront(shown) {
-  const order = [...shown].sort((a, b) => b.of.mean - a.of.mean || Math.abs(a.of.gap) - Math.abs(b.of.gap));
-  const front = new Set();
-  let least = Infinity, before = null;
-  for (const one of order) {
-    const gap = Math.abs(one.of.gap);
-    if (gap < least || (gap === least && before && one.of.mean === before.of.mean)) {
-      front.add(one.trial.id); least = gap; before = one;
-    }
-  }
-  return front;
-}
+const beats = (a, b) => a.of.mean >= b.of.mean && Math.abs(a.of.gap) <= Math.abs(b.of.gap) &&
+  (a.of.mean > b.of.mean || Math.abs(a.of.gap) < Math.abs(b.of.gap));
+const onFront = shown => new Set(shown.filter(one => !shown.some(other => beats(other, one))).map(one => one.trial.id));
 
 const settings = trial => Object.entries(trial.params).map(([key, value]) => `${key} ${value}`).join(", ");
 const told = ({ trial, of }) => `${[...(names[trial.id] || []), trial.id].join(" = ")} (${trial.recipe}), validation\n` +
@@ -61,24 +52,25 @@ function within(values, keep) {
 let shown = [], marks = {};
 function draw() {
   const box = get("plot");
-  if (!box || !box.clientWidth) return;
+  if (!box?.clientWidth) return;
   shown = data.trials.map(trial => ({ trial, of: figures(trial) })).sort((a, b) => a.of.gap - b.of.gap);
   const front = onFront(shown), best = shown.reduce((a, b) => fair(b.of) > fair(a.of) ? b : a);
   const kept = shown.filter(({ trial }) => names[trial.id] || front.has(trial.id) || trial === best.trial);
   const x = within(shown.map(one => one.of.gap), [0, ...kept.map(one => one.of.gap)]);
   const y = within(shown.map(one => one.of.mean), kept.map(one => one.of.mean));
-  const on = chart(box, { height: Math.max(340, Math.min(560, box.clientWidth * 0.62)), x, y, role: "group",
+  const on = chart(box, { height: Math.max(340, Math.min(680, box.clientWidth * 0.72)), x, y, role: "group",
     across: innerWidth < 600 ? "women's less men's accuracy" : "← men served better · women's less men's accuracy · women served better →",
     up: "mean of both accuracies", title: "Every trial: mean accuracy against signed gap, on validation" });
   on.svg.append(make("line", { class: "even", x1: on.px(0), x2: on.px(0), y1: on.top, y2: on.bottom }));
   for (const level of ticks([y[0] - state.weight * 0.5 * Math.max(-x[0], x[1]), y[1]], 9)[0]) {
     on.line([x[0], 0, x[1]].map(at => [at, level + state.weight * Math.abs(at)]), "iso");
-    if (level > y[0] && level < y[1] - 0.02 * (y[1] - y[0])) on.svg.append(make("text", { class: "tick halo", x: on.px(0) + 4, y: on.py(level) + 4 }, `fair ${+level.toFixed(4)}`));
+    if (level > y[0] && level < y[1] - 0.02 * (y[1] - y[0])) on.svg.append(make("text", { class: "tick halo", x: on.px(0) + (on.px(0) > on.right - 70 ? -5 : 5),
+      "text-anchor": on.px(0) > on.right - 70 ? "end" : "start", y: on.py(level) + 4 }, `fair ${+level.toFixed(4)}`));
   }
   for (const side of [-1, 1]) {  // the front, on either side of an even treatment
     const line = kept.filter(one => front.has(one.trial.id) && (one.of.gap < 0 ? -1 : 1) === side)
       .sort((a, b) => Math.abs(a.of.gap) - Math.abs(b.of.gap)).map(one => [one.of.gap, one.of.mean]);
-    if (line.length > 1) on.line(line, "stairs");
+    if (line.length > 1) on.line(stairs(line), "stairs");
   }
   const star = shown.find(({ trial }) => trial.id === data.roles.recommended);
   if (star && state.measure === "share") {
@@ -106,14 +98,15 @@ function draw() {
   marks[state.at in marks ? state.at : best.trial.id].mark.setAttribute("tabindex", "0");
   const chosen = marks[best.trial.id], labelled = [];
   on.svg.append(make("circle", { class: "chosen", id: "chosen", cx: chosen.cx, cy: chosen.cy, r: 14, "data-id": best.trial.id }));
-  for (const [id, roles] of Object.entries(names)) if (marks[id]) labelled.push({ ...marks[id], text: [...roles, id].join(" = ") });
+  for (const [id, roles] of Object.entries(names)) if (marks[id]) labelled.push({ ...marks[id], text: innerWidth < 600 ? roles[0] : [...roles, id].join(" = ") });
   let last = -Infinity;
   for (const { cx, cy, text } of labelled.sort((a, b) => a.cy - b.cy)) {
     const leftwards = cx > (on.left + on.right) / 2, at = last = Math.max(cy + 4, last + 15);
     on.svg.append(make("text", { class: "halo", "pointer-events": "none", x: cx + (leftwards ? -16 : 16), y: at, "text-anchor": leftwards ? "end" : "start" }, text));
   }
   get("lambda-shown").textContent = state.weight.toFixed(1);
-  get("best-shown").textContent = `Best at λ = ${state.weight.toFixed(1)}: ${best.trial.id}, with women ${best.of.women.toFixed(3)}, men ${best.of.men.toFixed(3)}, fair ${fair(best.of).toFixed(3)} on validation.`;
+  get("best-shown").textContent = `Best at λ = ${state.weight.toFixed(1)}: ${best.trial.id}, with women ${best.of.women.toFixed(3)}, men ${best.of.men.toFixed(3)}, fair ${fair(best.of).toFixed(3)} on validation.` +
+    (best.trial.id === data.roles.recommended ? "" : " It is not the one that is recommended: that was chosen at threshold 0.5 and the run's own λ, and retrained where there were finalists; see How sure it is.");
 }
 
 function tip(one) {
@@ -135,9 +128,9 @@ function nearest(event) {
 function pin(id) {
   if (!byId[id]) return;
   state.pinned = id;
-  for (const { mark, one } of Object.values(marks)) {
-    mark.classList.toggle("pinned", one.trial.id === id);
-    mark.setAttribute("aria-pressed", one.trial.id === id);
+  for (const [of, { mark }] of Object.entries(marks)) {
+    mark.classList.toggle("pinned", of === id);
+    mark.setAttribute("aria-pressed", of === id);
   }
   for (const row of document.querySelectorAll("tr[data-trial]")) row.classList.toggle("lit", row.dataset.trial === id);
   panel(byId[id]);

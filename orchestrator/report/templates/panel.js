@@ -1,13 +1,9 @@
 // Beside the front: the trial that is kept. And the search's course, and the page's own manners.
-function row(head, ...cells) {
-  return html("tr", {}, html("th", { scope: "row", class: "left" }, head), ...cells.map(cell => html("td", {}, cell)));
-}
+const row = (head, ...cells) =>
+  html("tr", {}, html("th", { scope: "row", class: "left" }, head), ...cells.map(cell => html("td", {}, cell)));
 
-function table(heads, rows, caption) {
-  const head = heads.map(name => html("th", { scope: "col" }, name));
-  head[0].className = "left";
-  return html("table", {}, html("caption", {}, caption), html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows));
-}
+const table = (heads, rows) => html("table", {},
+  html("thead", {}, html("tr", {}, ...heads.map(name => html("th", { scope: "col" }, name)))), html("tbody", {}, ...rows));
 
 function panel(trial) {
   const of = figures(trial), right = trial.right[state.kind], [women, men] = trial.thresholds[state.kind];
@@ -21,12 +17,12 @@ function panel(trial) {
   for (const [key, value] of Object.entries(trial.params)) params.append(html("dt", {}, key), html("dd", {}, String(value)));
   get("panel").replaceChildren(
     html("h3", {}, [...(names[trial.id] || []), trial.id].join(" = ")),
-    html("p", { class: "note" }, `${trial.recipe}; on validation, threshold ${women === men ? women.toFixed(3) : `${women.toFixed(3)} for women, ${men.toFixed(3)} for men`}`),
+    html("p", { class: "note" }, `${trial.recipe}; all of it on validation faces, at threshold ${women === men ? women.toFixed(3) : `${women.toFixed(3)} for women, ${men.toFixed(3)} for men`}`),
     table(["", "women", "men"], [
       row("accuracy", of.women.toFixed(3), of.men.toFixed(3)),
-      ...(state.measure === "share" ? [row("95% interval", ends(0), ends(2))] : []),
-      row("gap, fair", of.gap.toFixed(3), fair(of).toFixed(3))], "Kept trial"),
-    table(["", "labelled 0", "labelled 1", "right"], confusion, "Faces by gender, class and label"),
+      ...(state.measure === "share" ? [row("95%", ends(0), ends(2))] : []),
+      row("gap, fair", of.gap.toFixed(3), fair(of).toFixed(3))]),
+    table(["", "labelled 0", "labelled 1", "right"], confusion),
     html("h3", {}, "Accuracy by epoch"), learning,
     html("h3", {}, "Accuracy by threshold"), cuts,
     html("p", { class: "note" }, "Women: solid line; men: dashed. The upright dotted lines are the epoch that was kept and the thresholds in use."),
@@ -39,33 +35,31 @@ function panel(trial) {
 }
 
 function drawCourse() {
-  const by = document.querySelector("input[name=against]:checked"), course = data.course;
+  const course = data.course, hours = state.against === "hours";
   for (const name of ["fair", "hypervolume"]) {
     const box = get("course-" + name);
-    if (!by || !box || !box.clientWidth) continue;
-    const along = by.value === "hours" ? course.hours : course.trial_ids.map((_, n) => n + 1);
+    if (!box?.clientWidth) continue;
+    const along = hours ? course.hours : course.trial_ids.map((_, n) => n + 1);
     const points = along.map((at, n) => [at, course[name][n]]).filter(point => point[1] !== null);
-    const stairs = points.flatMap((point, n) => n ? [[point[0], points[n - 1][1]], point] : [point]);
     const on = chart(box, { height: 240, x: [0, along[along.length - 1] || 1], y: padded(points.map(point => point[1])),
-      across: by.value === "hours" ? "hours of training" : "trials that ended", title: `${name} so far` });
-    on.line(stairs, "stairs");
+      across: hours ? "hours of training" : "trials that ended", title: `${name} so far` });
+    on.line(stairs(points), "stairs");
   }
 }
 
 function drawAll() {
   draw();
-  if (state.pinned in byId && get("plot").clientWidth) pin(state.pinned);
+  if (get("plot")?.clientWidth) pin(state.pinned);
   drawCourse();
   for (const frame of document.querySelectorAll(".scroll")) frame.classList.toggle("more", frame.scrollWidth > frame.clientWidth + 2);
 }
 
 if (data.trials.length) {
   get("lambda").value = state.weight;
-  get("lambda").addEventListener("input", event => { state.weight = Number(event.target.value); draw(); pin(state.pinned); });
+  get("lambda").addEventListener("input", event => { state.weight = Number(event.target.value); drawAll(); });
   if (![W0, W1, M0, M1].every(n => n > 0)) get("measures").hidden = true;
-  for (const input of document.querySelectorAll("input[name=kind], input[name=measure]"))
-    input.addEventListener("change", () => { state[input.name] = input.value; draw(); pin(state.pinned); });
-  for (const input of document.querySelectorAll("input[name=against]")) input.addEventListener("change", drawCourse);
+  for (const input of document.querySelectorAll("input[type=radio]"))
+    input.addEventListener("change", () => { state[input.name] = input.value; drawAll(); });
   const plot = get("plot");
   plot.addEventListener("pointermove", event => tip(nearest(event)));
   plot.addEventListener("pointerleave", () => tip(null));
@@ -74,8 +68,8 @@ if (data.trials.length) {
     const now = shown.findIndex(one => one.trial.id === state.at), last = shown.length - 1;
     const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: last }[event.key];
     if (to !== undefined) {
-      const next = marks[shown[Math.max(0, Math.min(last, to))].trial.id].mark;
       for (const { mark } of Object.values(marks)) mark.setAttribute("tabindex", "-1");
+      const next = marks[shown[Math.max(0, Math.min(last, to))].trial.id].mark;
       next.setAttribute("tabindex", "0");
       next.focus();
     } else if (event.key === "Enter" || event.key === " ") pin(state.at);

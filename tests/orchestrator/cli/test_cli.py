@@ -245,9 +245,10 @@ def test_a_report_and_a_glance_for_programs_and_people(capsys, tmp_path):
     assert main(["watch", str(run.path), "--once"]) == 0
     assert "not started yet" in capsys.readouterr().out
     assert main(["report", str(run.path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(
-        (run.path / "summary.json").read_text()
-    )
+    summary = run.path / "summary.json"
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.pop("path") == str(summary)
+    assert printed == json.loads(summary.read_text())
     begun = begin(run, "sweep", 5, 10, now=time.time())
     for state, silent, code in (("running", 0, 0), ("running", 999, 1), ("interrupted", 0, 1)):
         past = {"state": state, "updated": time.time() - silent}
