@@ -17,7 +17,7 @@ def decimals(half: float) -> int:
     if not 0 < half < math.inf:
         return MOST
     exponent = math.floor(math.log10(half))
-    places = -exponent + (half / 10**exponent < 3.55)
+    places = -exponent + int(half * 10.0**-exponent < 3.55)
     return min(max(places, FEWEST), MOST)
 
 

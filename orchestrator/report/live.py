@@ -57,7 +57,7 @@ def live_data(
 
 
 def _trial(run: Run, one: Evaluated) -> dict[str, Any]:
-    rows, epochs = one.rows["val"], run.trial(one.id).metrics
+    rows = one.rows["val"]
     return {
         "id": one.id,
         "recipe": one.result.recipe,
@@ -70,12 +70,19 @@ def _trial(run: Run, one: Evaluated) -> dict[str, Any]:
             for kind, judged in one.judged.items()
         },
         "kept": one.result.kept_epoch,
-        "epochs": [
-            np.rint(epochs[f"acc_{who}"].to_numpy() * STEPS).astype(int).tolist()
-            for who in ("women", "men")
-        ],
+        "epochs": _epochs(run, one.id),
         "cuts": [right_by_cut(rows, gender).tolist() for gender in (WOMAN, MAN)],
     }
+
+
+def _epochs(run: Run, trial_id: str) -> list[list[int]]:
+    """Return women's and men's accuracies by epoch; none where its table is lost or damaged."""
+    try:
+        table = run.trial(trial_id).metrics
+        columns = [table[f"acc_{who}"].to_numpy(np.float64) for who in ("women", "men")]
+        return [np.rint(column * STEPS).astype(int).tolist() for column in columns]
+    except (FileNotFoundError, KeyError, ValueError):  # no other figure is made of it
+        return [[], []]
 
 
 def right_by_cut(rows: Rows, gender: int) -> NDArray[np.int64]:

@@ -170,7 +170,7 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
     """
     found = summary["verdict"]
     if found["trial_id"] is None:
-        return "There is no trial to use yet.", [found["paragraph"]]
+        return "There is no trial to use yet.", verdict(summary)
     best = summary["best"]
     use = f"Use {found['trial_id']}{_of_recipe(best)} at threshold {found['threshold']}."
     if found["claim"] is None:
@@ -185,10 +185,11 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
         "undecided": f"Undecided: it is not known whether {claim} is fairer than {role}.",
     }[found["word"]]
     by, ends = change["fair"], change["fair_ci95"]
+    moves = moved(Change(**change)).replace("-", digits.MINUS)
     return use, [
         said,
         f"Against {role}, on {PLACES[split]}, its fair metric changes by {digits.change(by, ends)} "
-        f"(95% interval {digits.limits(ends, '+')}), and {moved(Change(**change)).replace('-', digits.MINUS)}.",
+        f"(95% interval {digits.limits(ends, '+')}), and {moves}.",
     ]
 
 

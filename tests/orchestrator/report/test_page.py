@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -5,8 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from fakes import SWEEP, FakeTrial, make_run
 
+from orchestrator.report.digits import limits
 from orchestrator.report.report import write_report
-from orchestrator.report.words import levelling, threshold_words, verdict
+from orchestrator.report.words import in_short, levelling, threshold_words, verdict
 
 NASTY = "<script>alert('x')</script>&\"{{ 1 }}"
 PLAIN = {"acc_women": 0.90, "acc_men": 0.95}
@@ -100,9 +103,24 @@ def test_strings_of_the_run_are_escaped(tmp_path):
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert NASTY not in page
     assert "<b>'" not in page
-    assert _scripts(page) == 2  # the data of the tooltips, and what shows them
-    tips = re.search(r'<script type="application/json" id="tips">(.*?)</script>', page, re.S)
-    assert NASTY in json.loads(tips[1])["t000"]
+    assert _scripts(page) == 2  # the figures, and what draws them
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    told = {trial["id"]: trial["params"] for trial in json.loads(data[1])["trials"]}
+    assert told == {"t000": {NASTY: NASTY}, 't"<&>$x_$': {}}
+
+
+def test_the_policy_lets_only_what_is_in_the_page_run(tmp_path):
+    run = make_run(tmp_path / "run", SWEEP[:2], rows=300)
+    write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        (source,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert not re.search(r'\sstyle="|\son[a-z]+="', page)  # which it would not let act
 
 
 def test_the_page_needs_no_other_file(tmp_path):
@@ -112,15 +130,49 @@ def test_the_page_needs_no_other_file(tmp_path):
     assert not re.search(r'(src|href|action)="(?!#)', page)
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", page)
     links = set(re.findall(r"https?://[^\s\"'<]+", page))
-    assert links <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert links <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
 
 
-def test_every_trial_with_a_mark_has_a_tooltip(tmp_path):
-    run = make_run(tmp_path / "run", rows=300)
-    write_report(run)
+def test_the_first_screen_says_what_to_use_and_who_is_served_worse(tmp_path):
+    run = make_run(tmp_path / "run")
+    summary = write_report(run)
+    use, why = in_short(summary)
+    assert use.startswith(f"Use {summary['best']['trial_id']}")
+    assert why[0].split(":")[0].lower() == summary["verdict"]["word"]
+    assert "95% interval" in why[1]
+    assert "women" in why[1]
     page = (run.path / "report.html").read_text(encoding="utf-8")
-    marks = set(re.findall(r'id="trial-([^"]+)"', page))
-    assert marks == {trial.id for trial in SWEEP if trial.state == "complete"}
+    first = page[page.index('<section class="first"') : page.index("</section>")]
+    assert use in first
+    assert len(re.findall(r'<tr data-trial="', first)) == 3  # none tuned plain, which is said
+    assert "No trial tuned plain" in first
+    low, high = summary["best"]["test"]["rates"]["women"]["tpr_ci95"]
+    assert limits([low, high]) in first
+    assert first.count('class="mark women"') == first.count('class="mark men"') == 3 + 1  # the key
+
+
+def test_a_run_without_a_trial_or_a_claim_is_short_too(tmp_path):
+    assert in_short(write_report(make_run(tmp_path / "none", [])))[0] == (
+        "There is no trial to use yet."
+    )
+    alone = write_report(make_run(tmp_path / "one", [FakeTrial("t000")], rows=300))
+    assert in_short(alone)[0] == "Use t000 at threshold 0.5."
+
+
+def test_what_the_fronts_trials_do_is_said_in_words(tmp_path):
+    run = make_run(tmp_path / "run")
+    summary = write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    table = page[page.index("do to each gender") :]
+    table = table[: table.index("</table>")]
+    for entry in summary["pareto"]:
+        row = re.search(rf'<tr data-trial="{entry["trial_id"]}".*?</tr>', table, re.DOTALL)[0]
+        for who in ("women", "men"):
+            low, high = entry["change_vs_plain"][f"acc_{who}_ci95"]
+            word = f"raises {who}" if low > 0 else f"lowers {who}" if high < 0 else "undecided"
+            assert word in row or low == high == 0
+        assert entry["change_vs_plain_tuned"] is None
+        assert "no such baseline" in row
 
 
 def test_training_rows_are_shown_where_the_run_knows_them(tmp_path):

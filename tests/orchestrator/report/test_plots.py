@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.front_plot import FrontPlot, Point
 from orchestrator.report.label_places import Label, place_labels
-from orchestrator.report.plots import _front_figure, front_png, front_svg
+from orchestrator.report.plots import _front_figure, front_png
 
 
 def front_plot(gap, accuracy, front=(0,), roles=None, fair_lambda=2.0, **others):
@@ -22,6 +22,11 @@ def front_plot(gap, accuracy, front=(0,), roles=None, fair_lambda=2.0, **others)
     )
 
 
+def marks(plot):
+    (axes,) = _front_figure(plot, (6, 4)).axes
+    return [line for line in axes.lines if (line.get_gid() or "").startswith("trial-")]
+
+
 @pytest.mark.parametrize("fair_lambda", [0.0, 1.0, 2.0, 50.0])
 @pytest.mark.parametrize(
     ("gap", "accuracy"),
@@ -30,7 +35,7 @@ def front_plot(gap, accuracy, front=(0,), roles=None, fair_lambda=2.0, **others)
 def test_few_or_extreme_trials_can_be_drawn(gap, accuracy, fair_lambda):
     plot = front_plot(gap, accuracy, front=(len(gap) - 1,), fair_lambda=fair_lambda)
     assert front_png(plot).startswith(b"\x89PNG")
-    assert front_svg(plot).count('id="trial-') == len(gap)
+    assert len(marks(plot)) == len(gap)
 
 
 def test_a_far_off_trial_does_not_squeeze_the_others():
@@ -41,7 +46,7 @@ def test_a_far_off_trial_does_not_squeeze_the_others():
     (axes,) = _front_figure(plot, (6, 4)).axes
     assert axes.get_xlim()[1] < 0.06
     assert axes.get_ylim()[0] > 0.89
-    assert "1 far off" in front_svg(plot)
+    assert "1 far off, at the edge" in [text.get_text() for text in axes.texts]
 
 
 def test_a_far_off_trial_with_a_role_is_shown_in_its_place():
@@ -87,9 +92,7 @@ def test_fronts_at_other_thresholds_are_drawn_and_named():
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert "at the best shared threshold" in named
     assert "by gender: needs the gender when predicting" in named
-    svg = front_svg(plot)
-    assert svg.count('id="trial-') == 2
-    assert "var(--shared)" in svg
+    assert len(marks(plot)) == 2
 
 
 def test_only_what_is_drawn_is_named():
