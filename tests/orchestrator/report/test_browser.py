@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fakes import SWEEP, FakeTrial, make_run
 from orchestrator.report.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
+if CHROMIUM is None or subprocess.call([CHROMIUM, "--version"], stdout=subprocess.DEVNULL):
     pytest.skip("needs chromium (apt-get install chromium)", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api")
 
