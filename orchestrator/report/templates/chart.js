@@ -22,8 +22,9 @@ function ticks([low, high], about) {
   return [found, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))];
 }
 
-function padded(values) {
-  const low = Math.min(...values), high = Math.max(...values), margin = 0.06 * (high - low) || 0.01;
+function padded(values, least = 0) {
+  const low = Math.min(...values), high = Math.max(...values);
+  const margin = Math.max(0.06 * (high - low), (least - high + low) / 2) || 0.01;
   return [low - margin, high + margin];
 }
 

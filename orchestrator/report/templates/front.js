@@ -2,10 +2,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const get = id => document.getElementById(id);
 const state = { kind: "fixed", measure: "share", weight: data.fairLambda, pinned: data.roles.recommended, at: null };
-const names = {};  // the roles of each trial
+const names = Object.create(null);  // the roles of each trial
 for (const [role, id] of Object.entries(data.roles)) (names[id] ||= []).push(role);
-const [W0, W1, M0, M1] = data.faces, Z = 1.959963984540054;
-const byId = Object.fromEntries(data.trials.map(trial => [trial.id, trial]));
+const [W0, W1, M0, M1] = data.faces, Z = 1.959963984540054, byId = Object.fromEntries(data.trials.map(trial => [trial.id, trial]));
 
 function figures(trial) {
   const [w0, w1, m0, m1] = trial.right[state.kind];
@@ -14,6 +13,7 @@ function figures(trial) {
     : [(w0 / W0 + w1 / W1) / 2, (m0 / M0 + m1 / M1) / 2];
   return { women, men, mean: (women + men) / 2, gap: women - men };
 }
+const show = value => value.toFixed(3).replace(/^-(?=0\.000$)/, "");  // 0 has no sign
 const fair = of => of.mean - state.weight * Math.abs(of.gap);
 
 function wilson(right, n) {
@@ -39,14 +39,14 @@ const onFront = shown => new Set(shown.filter(one => !shown.some(other => beats(
 
 const settings = trial => Object.entries(trial.params).map(([key, value]) => `${key} ${value}`).join(", ");
 const told = ({ trial, of }) => `${[...(names[trial.id] || []), trial.id].join(" = ")} (${trial.recipe}), validation\n` +
-  `women ${of.women.toFixed(3)}, men ${of.men.toFixed(3)}\ngap ${of.gap.toFixed(3)}, mean ${of.mean.toFixed(3)}, ` +
-  `fair ${fair(of).toFixed(3)}\n${settings(trial)}`;
+  `women ${show(of.women)}, men ${show(of.men)}\ngap ${show(of.gap)}, mean ${show(of.mean)}, ` +
+  `fair ${show(fair(of))}\n${settings(trial)}`;
 
 // What lies far off is drawn at the edge, so that it does not squeeze the others.
 function within(values, keep) {
   const sorted = [...values].sort((a, b) => a - b), at = share => sorted[Math.round(share * (sorted.length - 1))];
   const [low, high] = [at(0.25), at(0.75)], reach = 2.5 * (high - low);
-  return padded([...values.filter(v => v >= low - reach && v <= high + reach), ...keep]);
+  return padded([...values.filter(v => v >= low - reach && v <= high + reach), ...keep], 0.02);
 }
 
 let shown = [], marks = {};
@@ -105,7 +105,7 @@ function draw() {
     on.svg.append(make("text", { class: "halo", "pointer-events": "none", x: cx + (leftwards ? -16 : 16), y: at, "text-anchor": leftwards ? "end" : "start" }, text));
   }
   get("lambda-shown").textContent = state.weight.toFixed(1);
-  get("best-shown").textContent = `Best at λ = ${state.weight.toFixed(1)}: ${best.trial.id}, with women ${best.of.women.toFixed(3)}, men ${best.of.men.toFixed(3)}, fair ${fair(best.of).toFixed(3)} on validation.` +
+  get("best-shown").textContent = `Best at λ = ${state.weight.toFixed(1)}: ${best.trial.id}, with women ${show(best.of.women)}, men ${show(best.of.men)}, fair ${show(fair(best.of))} on validation.` +
     (best.trial.id === data.roles.recommended ? "" : " It is not the one that is recommended: that was chosen at threshold 0.5 and the run's own λ, and retrained where there were finalists; see How sure it is.");
 }
 

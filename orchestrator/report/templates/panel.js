@@ -8,8 +8,7 @@ const table = (heads, rows) => html("table", {},
 function panel(trial) {
   const of = figures(trial), right = trial.right[state.kind], [women, men] = trial.thresholds[state.kind];
   const labelled = (n, k) => [right[n], data.faces[n] - right[n]][k];
-  const names4 = ["women of class 0", "women of class 1", "men of class 0", "men of class 1"];
-  const confusion = names4.map((name, n) => row(name, String(labelled(n, n % 2)), String(labelled(n, 1 - n % 2)),
+  const confusion = ["women of class 0", "women of class 1", "men of class 0", "men of class 1"].map((name, n) => row(name, String(labelled(n, n % 2)), String(labelled(n, 1 - n % 2)),
     data.faces[n] ? (right[n] / data.faces[n]).toFixed(3) : "none"));
   const ends = k => wilson(right[k] + right[k + 1], data.faces[k] + data.faces[k + 1]).slice(1).map(v => v.toFixed(3)).join(" to ");
   const learning = html("div", { class: "plot", id: "learning" }), cuts = html("div", { class: "plot", id: "cuts" });
@@ -19,9 +18,9 @@ function panel(trial) {
     html("h3", {}, [...(names[trial.id] || []), trial.id].join(" = ")),
     html("p", { class: "note" }, `${trial.recipe}; all of it on validation faces, at threshold ${women === men ? women.toFixed(3) : `${women.toFixed(3)} for women, ${men.toFixed(3)} for men`}`),
     table(["", "women", "men"], [
-      row("accuracy", of.women.toFixed(3), of.men.toFixed(3)),
+      row("accuracy", show(of.women), show(of.men)),
       ...(state.measure === "share" ? [row("95%", ends(0), ends(2))] : []),
-      row("gap, fair", of.gap.toFixed(3), fair(of).toFixed(3))]),
+      row("gap, fair", show(of.gap), show(fair(of)))]),
     table(["", "labelled 0", "labelled 1", "right"], confusion),
     html("h3", {}, "Accuracy by epoch"), learning,
     html("h3", {}, "Accuracy by threshold"), cuts,
@@ -55,7 +54,7 @@ function drawAll() {
 }
 
 if (data.trials.length) {
-  get("lambda").value = state.weight;
+  Object.assign(get("lambda"), { max: Math.max(5, 2 * state.weight), value: state.weight });
   get("lambda").addEventListener("input", event => { state.weight = Number(event.target.value); drawAll(); });
   if (![W0, W1, M0, M1].every(n => n > 0)) get("measures").hidden = true;
   for (const input of document.querySelectorAll("input[type=radio]"))
@@ -77,14 +76,18 @@ if (data.trials.length) {
     event.preventDefault();
   });
   for (const key of document.querySelectorAll(".keys li")) {
-    const kind = key.dataset.shape, icon = make("svg", { width: 26, height: 22, viewBox: "-13 -11 26 22", "aria-hidden": "true" });
-    icon.append(kind === "chosen" ? make("circle", { class: "chosen", r: 9 })
-      : make("g", { class: `trial ${kind.replace(" ", "-")}` }, make("path", { d: SHAPES[kind] })));
-    key.prepend(icon);
+    const kind = key.dataset.shape, mark = kind === "chosen" ? make("circle", { class: "chosen", r: 9 })
+      : make("g", { class: `trial ${kind.replace(" ", "-")}` }, make("path", { d: SHAPES[kind] }));
+    key.prepend(make("svg", { width: 26, height: 22, viewBox: "-13 -11 26 22", "aria-hidden": "true" }, mark));
   }
   for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", drawAll);
-  let width = innerWidth;
+  let width = innerWidth;  // a telephone hides its bars as it scrolls
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawAll(); } });
 }
-addEventListener("beforeprint", () => { for (const fold of document.querySelectorAll("details")) fold.open = true; });
+const closed = [];  // what is folded is printed, too, and folded again
+addEventListener("beforeprint", () => {
+  closed.push(...document.querySelectorAll("details:not([open])"));
+  for (const fold of closed) fold.open = true;
+});
+addEventListener("afterprint", () => { for (const fold of closed.splice(0)) fold.open = false; });
 drawAll();
