@@ -107,7 +107,7 @@ def test_a_winner_that_is_worse_on_other_faces_is_refuted(tmp_path):
     assert [line.split()[:2] for line in lines[2:4]] == [["best", "t000"], ["searched", "t001"]]
     assert any(line.startswith("Refuted: t001") for line in lines)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert 'class="lead loss-said">Refuted: t001' in page
+    assert 'class="lowers">Refuted: t001' in page
 
 
 def test_a_small_gain_is_undecided_and_faces_that_would_decide_it_are_named(tmp_path):

@@ -76,7 +76,9 @@ def test_what_it_took_is_counted_from_the_trials():
         "trials": 2, "epochs": 14, "hours": 0.5, "gpu_hours": 0.375, "price": 2.0,
     }  # fmt: skip
     assert str(taken) == "30 min 00 s, 0.375 GPU-hours, a price of 2.00"
-    assert in_summary(PLAIN, 1800.0, ended) == {"expected": None, "took": taken.model_dump()}
+    assert in_summary(PLAIN, 1800.0, ended) == {
+        "expected": None, "took": taken.model_dump(), "images": 14 * PLAIN.images_an_epoch,
+    }  # fmt: skip
     assert in_summary(None, 1800.0, ended) is None
     assert str(took(Cost(), 60, [])) == "1 min 00 s"
 
