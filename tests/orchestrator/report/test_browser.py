@@ -19,7 +19,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 ]
 NASTY = "<img src=x onerror=\"document.title='hit'\">'{{ 7 * 7 }}$x^2$&lt;"
 WIDTHS = (390, 768, 1440, 2560)
@@ -32,7 +32,8 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         *(trial for trial in SWEEP if trial.id != "t013"),
         FakeTrial(NASTY.replace("/", "|"), 0.894, 0.903, params={NASTY: NASTY, "lr": 1e-3}),
     ]
-    run = make_run(tmp_path_factory.mktemp("browser") / f"run {NASTY}".replace("/", "|"), trials)
+    folder = tmp_path_factory.mktemp("browser") / f"run {NASTY}".replace("/", "|")
+    run = make_run(folder, trials, rows=600)
     return {"path": run.path / "report.html", **write_report(run)}
 
 
@@ -198,7 +199,8 @@ def test_axe_finds_no_serious_fault(page: Any) -> None:
     page.evaluate(source)
     for scheme, rules in (("light", None), ("dark", ["color-contrast"])):
         page.emulate_media(color_scheme=scheme)
-        found = page.evaluate("rules => axe.run(document, rules ? {runOnly: rules} : {})", rules)
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        found = page.evaluate("options => axe.run(document, options)", options)
         grave = [
             (fault["id"], fault["nodes"][0]["html"])
             for fault in found["violations"]
