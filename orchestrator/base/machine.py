@@ -3,6 +3,18 @@
 import os
 from pathlib import Path
 
+ALLOCATOR = {
+    # glibc returns blocks of activations to the system after each step, and page faults to get
+    # them back cost a fifth of a CPU's training time. It reads these as a process starts.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+    # Ray runs a training in a thread, and threads beside the first have arenas of their own, which
+    # hold no block of more than 64 MiB: those would come from the system every time all the same.
+    "MALLOC_ARENA_MAX": "1",
+}
+"""Variables for the processes that run networks."""
+
 
 def cores() -> int:
     """Return the CPUs that this process may run on."""

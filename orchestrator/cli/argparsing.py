@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from orchestrator.base.errors import InputError
@@ -56,6 +56,22 @@ def column_word(word: str) -> str:
             f"{word}: give KEY=COLUMN; what is no such pair, as SOURCE, comes before --column"
         )
     return word
+
+
+def threshold_word(kinds: Sequence[str]) -> Callable[[str], str]:
+    """Return what checks the word of ``--threshold``: one of some kinds, or a probability."""
+
+    def check(word: str) -> str:
+        try:
+            known = word in kinds or 0 <= float(word) <= 1
+        except ValueError:
+            known = False
+        if not known:
+            known_kinds = ", ".join(kinds)
+            raise argparse.ArgumentTypeError(f"{word}: give {known_kinds} or a number from 0 to 1")
+        return word
+
+    return check
 
 
 class Workers(argparse.Action):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import parse_uri
-from orchestrator.cli.predict import threshold_of, trial_of
+from orchestrator.cli.predict import thresholds_of, trial_of
 from orchestrator.cli.runs import DONE
 from orchestrator.run.directory import Run
 
@@ -16,7 +16,7 @@ def export(arguments: argparse.Namespace) -> int:
     if not isinstance(out, Path):
         raise InputError(f"--out {out}: export writes to a folder of this machine")
     trial_id = trial_of(run, arguments)
-    threshold, _ = threshold_of(run, trial_id, arguments.threshold)
+    threshold = thresholds_of(run, trial_id, arguments.threshold)[0].women
     from orchestrator.deploy.export import export as write
 
     about = write(run, trial_id, arguments.format or ["onnx"], out, threshold)

@@ -12,8 +12,11 @@ from orchestrator.base.errors import InputError, StorageError
 from orchestrator.base.files import REFUSALS, reason_of
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.parser import parse
+from orchestrator.deploy.processes import start_server
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
+OVER_IMAGES = ("predict", "evaluate", "drift")
+"""Commands whose processes import what they need while this one does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         arguments = parse(argv)
+        if arguments.command_name in OVER_IMAGES and not os.environ.get("RAY_ADDRESS"):
+            start_server()
         from orchestrator.cli.commands import COMMANDS
 
         return COMMANDS[arguments.command_name](arguments)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli.argparsing import Parser, Workers, column_word
+from orchestrator.cli.argparsing import Parser, Workers, column_word, threshold_word
 from orchestrator.cli.cluster_options import add_cluster
 from orchestrator.cli.other_options import (
     add_completion,
@@ -276,13 +276,25 @@ def _add_predict(commands: Any) -> None:
     )
     _add_column(
         parser,
-        "which column of a table is filename, or image where the images are in it",
+        "which column of a table is filename, or image where the images are in it, or gender",
     )
     parser.add_argument("--split", choices=("train", "val", "test"), help="of a DATA, only these")
-    parser.add_argument("--out", required=True, metavar="CSV", help="filename,label; 1 or -1")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="filename,label as CSV; by .parquet also probability, logit, trial, threshold",
+    )
+    parser.add_argument(
+        "--labels", choices=("-1/1", "0/1"), default="-1/1", help="how labels are written (-1/1)"
+    )
     parser.add_argument("--keep-columns", action="store_true", help="add the table's other columns")
     parser.add_argument("--proba", action="store_true", help="add the probability of class 1")
-    _add_threshold(parser)
+    _add_threshold(
+        parser,
+        "; by-gender, the pair that is best there, which holds women and men to bars of their own "
+        "(not lawful everywhere), and needs a column gender",
+    )
     parser.set_defaults(command_name="predict")
 
 
@@ -301,12 +313,15 @@ def _add_export(commands: Any) -> None:
     parser.set_defaults(command_name="export")
 
 
-def _add_threshold(parser: argparse.ArgumentParser) -> None:
+def _add_threshold(parser: argparse.ArgumentParser, more: str = "") -> None:
+    kinds = ("fixed", "shared", *["by-gender"] * bool(more))
     parser.add_argument(
         "--threshold",
-        choices=("fixed", "shared"),
+        type=threshold_word(kinds),
         default="fixed",
-        help="0.5, or the best one for all on the trial's validation faces (fixed)",
+        metavar="|".join((*kinds, "NUMBER")),
+        help="on the probability: fixed, 0.5 (the default); shared, the best one for all on the "
+        f"trial's validation faces{more}; or any from 0 to 1",
     )
 
 

@@ -1,10 +1,12 @@
 """`fairfront predict`: from what is to be labelled to a file of labels."""
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
@@ -14,44 +16,109 @@ from orchestrator.base.files import (
     refuse_existing,
     refuse_unreachable,
     refuse_unwritable,
+    remove_tree,
 )
-from orchestrator.cli.runs import DONE, in_ray
+from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
+from orchestrator.cli.runs import DONE, FAILED, in_ray
 from orchestrator.run.directory import Run
+
+if TYPE_CHECKING:
+    from orchestrator.deploy.labels import Labels
+    from orchestrator.judging.thresholds import Thresholds
+
+LISTED = 3
+"""Images that could not be read, which the terminal shows; of more there is a file."""
 
 
 def predict(arguments: argparse.Namespace) -> int:
     """Label images with a trained network."""
+    from orchestrator.data.to_label import open_to_label
+    from orchestrator.deploy.labels import Labels
+    from orchestrator.deploy.predict import mark_for, task_of
+    from orchestrator.deploy.predict import predict as predict_images
+    from orchestrator.deploy.unfinished import folder_of, keeping
+
     run, out = Run.open(arguments.target), parse_uri(arguments.out)
     refuse_unreachable(out)
+    if out.exists() and out.is_file():
+        remove_tree(folder_of(out))  # a call was killed that had just finished it
     refuse_existing(out, "a file")
     if isinstance(out, Path):
         make_folder(out.parent)
         refuse_unwritable(out.parent)
-    # Which bring Ray and torch.
-    from orchestrator.data.to_label import open_to_label
-    from orchestrator.distributed.predict import predict as predict_images
-    from orchestrator.distributed.predict import refuse_unread, write_predictions
-
     trial_id = trial_of(run, arguments)
-    threshold, at = threshold_of(run, trial_id, arguments.threshold)
+    by_gender = arguments.threshold == "by-gender"
+    thresholds, at = thresholds_of(run, trial_id, arguments.threshold)
     spec = arguments.table or arguments.images
     if spec is None:
         raise InputError("--images is missing; say what to label")
     images = arguments.images if arguments.table else None
     keep, split = arguments.keep_columns, arguments.split
-    found = open_to_label(spec, images, arguments.column, split, keep=keep)
+    found = open_to_label(spec, images, arguments.column, split, keep=keep, gender=by_gender)
     for note in found.notes:
         print(note, flush=True)
-    model = run.trial(trial_id).path / "model.safetensors"
-    with in_ray(quiet=arguments.quiet):
-        predicted = predict_images(model, found.images, threshold, found.store)
-    refuse_unread(predicted, spec)
-    dropped = write_predictions(predicted, out, proba=arguments.proba, kept=found.kept)
-    done = len(predicted) - dropped
+    task = task_of(run.trial(trial_id).path / "model.safetensors", found.store)
+    paths = found.images["path"].tolist()
+    try:
+        with keeping(out, mark_for(task, folder_of(out), paths)) as kept:
+            with labelling(quiet=arguments.quiet) as (on_cluster, show):
+                predicted = predict_images(
+                    task, paths, kept=kept, on_cluster=on_cluster, on_progress=show
+                )
+            labels = Labels(found, predicted, trial_id, thresholds)
+            labels.refuse_unread(spec)
+            labels.write(out, arguments.labels, proba=arguments.proba)
+    except KeyboardInterrupt:
+        print("fairfront: interrupted; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
+    unread = labels.unread()
+    done = len(paths) - len(unread)
     print(f"{done:,} image{'s' * (done != 1)} labelled by trial {trial_id}{at}: {out}")
-    if dropped:
-        print(f"{dropped:,} could not be read: {out.with_suffix('.dropped.csv')}", file=sys.stderr)
-    return DONE
+    return _say_unread(labels, out)
+
+
+@contextmanager
+def labelling(*, quiet: bool) -> Iterator[tuple[bool, Callable[[int, int], None]]]:
+    """Make ready what labels: a Ray cluster where one is asked for, or there are several GPUs.
+
+    Yields
+    ------
+    tuple
+        Whether it is Ray, and what is told how many images are done, and of how many.
+    """
+    import torch
+
+    if os.environ.get("RAY_ADDRESS") or torch.cuda.device_count() > 1:
+        with in_ray(quiet=quiet) as screen, screen.count_rows("labelling") as show:
+            yield True, show
+        return
+    from orchestrator.cli.display import Terminal
+
+    with sigterm_interrupts(), Path(os.devnull).open("w") as nothing:
+        screen = Terminal(nothing if quiet else sys.stdout)
+        with screen.count_rows("labelling") as show:
+            yield False, show
+
+
+def _say_unread(labels: "Labels", out: Any) -> int:
+    """List the images that could not be read; return the exit code."""
+    from orchestrator.deploy.labels import write_unread
+
+    unread = labels.unread()
+    if not unread:
+        return DONE
+    some = ", ".join(f"{name} ({reason})" for name, reason in unread[:LISTED])
+    more = ""
+    if len(unread) > LISTED:
+        listed = out.with_suffix(".unread.csv")
+        write_unread(unread, listed)
+        more = f", …; all are in {listed}"
+    print(
+        f"fairfront: {len(unread):,} could not be read, and ha{'s' if len(unread) == 1 else 've'} "
+        f"no label: {some}{more}",
+        file=sys.stderr,
+    )
+    return FAILED
 
 
 def trial_of(run: Run, arguments: argparse.Namespace) -> str:
@@ -82,13 +149,28 @@ def _recommended(summary: Mapping[str, Any], target: str) -> str:
     return use
 
 
-def threshold_of(run: Run, trial_id: str, kind: str) -> tuple[float, str]:
-    """Return the threshold on the probability, and how to speak of it."""
-    from orchestrator.judging.judge import evaluate_trial
-    from orchestrator.judging.thresholds import FIXED
+def thresholds_of(run: Run, trial_id: str, asked: str) -> tuple["Thresholds", str]:
+    """Return the thresholds on the probability, and how to speak of them.
 
-    if kind == "fixed":
-        return FIXED.women, ""
-    evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
-    threshold = evaluated.judged["shared"].thresholds.women
-    return threshold, f" at threshold {threshold:.4g}" if threshold != FIXED.women else ""
+    Parameters
+    ----------
+    run, trial_id
+        The run and its trial.
+    asked
+        fixed, shared, by-gender or a number, as `threshold_word` has checked.
+    """
+    from orchestrator.judging.judge import evaluate_trial
+    from orchestrator.judging.thresholds import FIXED, Thresholds
+
+    if asked == "fixed":
+        return FIXED, ""
+    if asked in ("shared", "by-gender"):
+        evaluated = evaluate_trial(run.trial(trial_id), run.config.fair_lambda)
+        found = evaluated.judged["shared" if asked == "shared" else "by_gender"].thresholds
+    else:
+        found = Thresholds(float(asked), float(asked))
+    if found == FIXED:
+        return found, ""
+    if asked == "by-gender":
+        return found, f" at threshold {found.women:.4g} for women and {found.men:.4g} for men"
+    return found, f" at threshold {found.women:.4g}"

@@ -19,7 +19,7 @@ from orchestrator.data.sources.embedded_parquet import find_shards, holds_images
 from orchestrator.data.sources.file_names import locate
 from orchestrator.data.sources.hugging_face import find_saved, join_tables
 from orchestrator.data.sources.image_folders import images_in
-from orchestrator.data.sources.manifest import find_files, needed_columns
+from orchestrator.data.sources.manifest import find_files, find_genders, needed_columns
 from orchestrator.data.sources.manifest_columns import parse_texts
 from orchestrator.data.sources.registry import kind_of_tables, naming
 from orchestrator.data.sources.source import ImageRoot, open_images, refuse_none_there
@@ -27,7 +27,7 @@ from orchestrator.data.sources.tables import SUFFIXES, read_table
 from orchestrator.data.splits import SPLITS
 from orchestrator.data.store.store import Store
 
-OURS = ("filename", "label", "probability")
+OURS = ("filename", "label", "probability", "logit", "trial", "threshold")
 """The columns of the labels; a table's own of these names are kept under others."""
 
 
@@ -44,6 +44,8 @@ class ToLabel:
     """The prepared data set that they are in."""
     notes: tuple[str, ...] = ()
     """For the user."""
+    gender: NDArray[np.int8] | None = None
+    """-1 woman, 1 man; where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class _Asked:
     given: Given
     split: str | None
     keep: bool
+    gender: bool
+
+    def gender_in(self, table: pa.Table, where: str) -> NDArray[np.int8] | None:
+        """Return the genders that a table has, if they were asked for."""
+        return find_genders(table, self.given, where) if self.gender else None
 
 
 def open_to_label(
@@ -63,6 +70,7 @@ def open_to_label(
     split: str | None = None,
     *,
     keep: bool = False,
+    gender: bool = False,
 ) -> ToLabel:
     """List the images that `spec` names.
 
@@ -75,11 +83,14 @@ def open_to_label(
     images
         The folder or zip archive of the images that a table names, where it is not its own folder.
     columns
-        Which column of a table is filename or image, each as ``KEY=COLUMN``.
+        Which column of a table is filename, image or (with `gender`) gender, each as
+        ``KEY=COLUMN``.
     split
         The one split of a data set to label; None: all.
     keep
         Keep the table's other columns.
+    gender
+        Read everybody's gender, which `spec` has to say.
 
     Raises
     ------
@@ -88,17 +99,23 @@ def open_to_label(
         for.
     """
     given = parse_given(columns)
-    refuse_unused(given, ("filename", "image"), spec, "is to be labelled, which needs the images")
+    used = ("filename", "image", *["gender"] * gender)
+    refuse_unused(given, used, spec, "is to be labelled, which needs the images")
     with naming(spec):
         kind = _kind(parse_uri(spec), spec)
     options = {"--images": images, "--split": split, "--column": columns, "--keep-columns": keep}
     for option, value in options.items():
         if value and option not in USED[kind]:
             raise InputError(f"{option}: {spec} is {CALLED[kind]}; leave {option} out")
+    if gender and kind in ("image", "images"):
+        raise InputError(
+            f"{spec}: {CALLED[kind]}, which does not tell anybody's gender; give a table with a "
+            "column gender, or another --threshold"
+        )
     with naming(f"--images {images}"):
         root = open_images(parse_uri(images)) if images else None
     with naming(spec):
-        found = KINDS[kind](parse_uri(spec), _Asked(root, given, split, keep))
+        found = KINDS[kind](parse_uri(spec), _Asked(root, given, split, keep, gender))
     names = found.images["filename"].tolist()
     if not names:
         raise InputError(f"{spec}: no rows; give at least one image")
@@ -179,14 +196,15 @@ def _list_embedded(path: Anywhere, asked: _Asked) -> ToLabel:
     files = find_saved(path) if path.is_dir() else None
     names, paths, others = list_images(path, asked.given, files or None, keep=asked.keep)
     kept, notes = _kept(others, str(path)) if asked.keep else (None, [])
-    return ToLabel(_listed(names, paths), kept, notes=tuple(notes))
+    gender = asked.gender_in(others, str(path))
+    return ToLabel(_listed(names, paths), kept, notes=tuple(notes), gender=gender)
 
 
 def _list_store(path: Anywhere, asked: _Asked) -> ToLabel:
     store = Store.open(path)
     splits = [asked.split] if asked.split else list(SPLITS)
     shards = [(split, shard) for split in splits for shard in store.meta.shards[split]]
-    columns = ["filename", *(["label", "gender", "identity"] if asked.keep else [])]
+    columns = ["filename", *(["label", "gender", "identity"] if asked.keep or asked.gender else [])]
     tables = [store.read_table(shard.file, columns) for _, shard in shards]
     table = pa.concat_tables(tables)
     places = [f"{row}@{shard.file}" for _, shard in shards for row in range(shard.rows)]
@@ -195,7 +213,8 @@ def _list_store(path: Anywhere, asked: _Asked) -> ToLabel:
         others = table.drop_columns("filename").rename_columns(["class", "gender", "identity"])
         kept = _cells(others).assign(split=[s for s, shard in shards for _ in range(shard.rows)])
     note = f"{path}: {len(table):,} faces of {', '.join(splits)}, as they were prepared"
-    return ToLabel(_listed(table["filename"].to_pylist(), places), kept, store, (note,))
+    gender = table["gender"].to_numpy() if asked.gender else None
+    return ToLabel(_listed(table["filename"].to_pylist(), places), kept, store, (note,), gender)
 
 
 def _of_table(
@@ -210,7 +229,8 @@ def _of_table(
         kept, renamed = _kept(table.drop_columns(column), where)
         said += renamed
     said = [*notes, *said, *located.notes]
-    return ToLabel(_listed(names, located.paths), kept, notes=tuple(said))
+    gender = asked.gender_in(table, where)
+    return ToLabel(_listed(names, located.paths), kept, notes=tuple(said), gender=gender)
 
 
 def _kept(table: pa.Table, where: str) -> tuple[pd.DataFrame, list[str]]:

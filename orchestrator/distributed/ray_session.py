@@ -19,18 +19,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray.data import DataContext
 
+from orchestrator.base.machine import ALLOCATOR
 from orchestrator.distributed.before_ray import check_address, give_token, temporary_parent
 
-ALLOCATOR = {
-    # glibc returns blocks of activations to the system after each step, and page faults to get
-    # them back cost a fifth of a CPU's training time. It reads these as a process starts.
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_TOP_PAD_": str(2**26),
-    # Ray runs a training in a thread, and threads beside the first have arenas of their own, which
-    # hold no block of more than 64 MiB: those would come from the system every time all the same.
-    "MALLOC_ARENA_MAX": "1",
-}
 TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
 """How long a stopped trial may take to leave its actor to the next; Ray's 2 s fail that one on a
 machine that is busy."""

@@ -59,9 +59,26 @@ def predict_logits(
         size = max(size, CUDA_EVALUATION_BYTES // images.row_bytes)
     parts = []
     for batch in images.batches(np.arange(rows)[own_part(rows)], size):
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            parts.append(model(to_input(batch)).float())
+        parts.append(logits_of(model, batch, autocast))
     return gathered(torch.cat(parts) if parts else torch.zeros(0, device=device), rows)
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, batch: Tensor, autocast: bool) -> Tensor:
+    """Return the logits, float32 of shape (n,), of one batch on the model's device.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode.
+    batch
+        As `to_input` takes it.
+    autocast
+        Compute in bf16.
+    """
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
+        logits: Tensor = model(to_input(batch)).float()
+    return logits
 
 
 def own_part(rows: int) -> slice:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, parse_uri
@@ -36,7 +37,11 @@ from orchestrator.data.sources.label_rules import (
     lacking,
     say_lacking,
 )
-from orchestrator.data.sources.manifest_columns import parse_identities, parse_texts
+from orchestrator.data.sources.manifest_columns import (
+    parse_genders,
+    parse_identities,
+    parse_texts,
+)
 from orchestrator.data.sources.source import ImageRoot, Source, make_source
 from orchestrator.data.sources.tables import read_table
 
@@ -100,6 +105,35 @@ def find_files(table: pa.Table, given: Given, where: str, lacks: Sequence[str] =
     found = given_column(NAMES[0], columns, given, where) or _file_column(table, where)
     if found is None:
         raise InputError(say_lacking([NAMES[0], *lacks], columns, where))
+    return found
+
+
+def find_genders(table: pa.Table, given: Given, where: str) -> NDArray[np.int8]:
+    """Return the genders of the rows of a table, -1 or 1, from its column or a rule.
+
+    Parameters
+    ----------
+    table, given, where
+        As `open_rows` takes them.
+
+    Raises
+    ------
+    InputError
+        It has none, or a value that is not allowed.
+    """
+    names = table.column_names
+    if "gender" not in given.columns and find_column(names, "gender", where) is None:
+        raise InputError(
+            f"{where}: no column gender; say which it is, as --column gender=COLUMN; its columns "
+            f"are {', '.join(names) or 'none'}"
+        )
+    chosen = choose_columns(table, given, where)
+    if (column := chosen.columns.get("gender")) is not None:
+        return parse_genders(table[column].to_pylist(), where, column)
+    faces = pd.DataFrame(index=range(len(table)))
+    facts = Facts(find_attributes(table, ()), table)
+    classify(faces, facts, {"gender": chosen.rules["gender"]}, where, names)
+    found: NDArray[np.int8] = faces["gender"].to_numpy()
     return found
 
 
