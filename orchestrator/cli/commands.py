@@ -14,6 +14,7 @@ from orchestrator.base.files import (
 )
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import open_data, prepare_options
+from orchestrator.cli.evaluate import drift, evaluate
 from orchestrator.cli.export import export
 from orchestrator.cli.parser import build, parse
 from orchestrator.cli.predict import predict
@@ -187,6 +188,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "config": config,
     "report": report,
     "predict": predict,
+    "evaluate": evaluate,
+    "drift": drift,
     "export": export,
     "inspect": inspect,
     "watch": watch,

@@ -33,6 +33,14 @@ EXAMPLES = {
         "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
         "fairfront predict --run runs/1 --table new.csv --images photos --out labels.csv",
     ),
+    "evaluate": (
+        "fairfront evaluate --run runs/1 --data other_faces",
+        "fairfront evaluate --run runs/1 --data new.csv --images photos --shift",
+    ),
+    "drift": (
+        "fairfront drift --run runs/1 --images photos",
+        "fairfront drift --run runs/1 --images photos --json || mail -s drift me < /dev/null",
+    ),
     "export": (
         "fairfront export --run runs/1 --out shipped",
         "fairfront export --run runs/1 --out shipped --format onnx onnx-int8 pt2 safetensors",
@@ -62,9 +70,9 @@ EXAMPLES = {
     ),
 }
 """Command lines to copy, by command."""
-AT_WORK = ("prepare", "train", "sweep", "predict", "demo")
+AT_WORK = ("prepare", "train", "sweep", "predict", "evaluate", "drift", "demo")
 """Commands that show what they are at, unless told not to."""
-AS_JSON = ("inspect", "doctor", "report", "jobs", "search-spaces")
+AS_JSON = ("inspect", "doctor", "report", "evaluate", "drift", "jobs", "search-spaces")
 """Commands whose answer programs read, too."""
 
 

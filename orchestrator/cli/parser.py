@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.cli.argparsing import Parser, Workers, column_word, threshold_word
+from orchestrator.cli.argparsing import Parser, Workers
 from orchestrator.cli.cluster_options import add_cluster
+from orchestrator.cli.deploy_options import (
+    add_column,
+    add_drift,
+    add_evaluate,
+    add_export,
+    add_predict,
+)
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
@@ -56,8 +63,10 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         _add_search_spaces,
         add_config,
         _add_report,
-        _add_predict,
-        _add_export,
+        add_predict,
+        add_evaluate,
+        add_drift,
+        add_export,
         _add_watch,
         _add_dashboard,
         add_submit,
@@ -98,7 +107,7 @@ def _add_prepare(commands: Any) -> None:
     parser.add_argument(
         "--images", metavar="DIR|ZIP", help="the folder or .zip that a manifest's file names are in"
     )
-    _add_column(
+    add_column(
         parser,
         "which column is filename, class, gender, identity, split or image; class and gender "
         "may be rules, for example class='age>=40|Eyeglasses' gender='sex==1'",
@@ -243,86 +252,10 @@ def _add_search_spaces(commands: Any) -> None:
     show.add_argument("shown", metavar="NAME|FILE.py", help="a search space by name, or your own")
 
 
-def _add_column(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the option that says which column of a table is what."""
-    parser.add_argument(
-        "--column",
-        type=column_word,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=COLUMN",
-        help=what,
-    )
-
-
 def _add_report(commands: Any) -> None:
     parser = commands.add_parser("report", help="write the tables, the plot and report.html of RUN")
     parser.add_argument("target", metavar="RUN")
     parser.set_defaults(command_name="report")
-
-
-def _add_predict(commands: Any) -> None:
-    parser = commands.add_parser("predict", help="label images with a trained network")
-    parser.add_argument("--run", dest="target", required=True, metavar="RUN")
-    parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")
-    parser.add_argument(
-        "--images",
-        metavar="WHAT",
-        help="a folder or .zip of images, an image, a table, Parquet with images or a DATA",
-    )
-    parser.add_argument(
-        "--table", metavar="TABLE", help="a table of images that lie in --images DIR|ZIP"
-    )
-    _add_column(
-        parser,
-        "which column of a table is filename, or image where the images are in it, or gender",
-    )
-    parser.add_argument("--split", choices=("train", "val", "test"), help="of a DATA, only these")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="FILE",
-        help="filename,label as CSV; by .parquet also probability, logit, trial, threshold",
-    )
-    parser.add_argument(
-        "--labels", choices=("-1/1", "0/1"), default="-1/1", help="how labels are written (-1/1)"
-    )
-    parser.add_argument("--keep-columns", action="store_true", help="add the table's other columns")
-    parser.add_argument("--proba", action="store_true", help="add the probability of class 1")
-    _add_threshold(
-        parser,
-        "; by-gender, the pair that is best there, which holds women and men to bars of their own "
-        "(not lawful everywhere), and needs a column gender",
-    )
-    parser.set_defaults(command_name="predict")
-
-
-def _add_export(commands: Any) -> None:
-    parser = commands.add_parser("export", help="write a network that works without fairfront")
-    parser.add_argument("--run", dest="target", required=True, metavar="RUN")
-    parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
-    parser.add_argument(
-        "--format",
-        nargs="+",
-        choices=("onnx", "onnx-int8", "pt2", "safetensors"),
-        help="with the resizing in it (onnx, pt2), in 8 bits, or weights alone (onnx)",
-    )
-    _add_threshold(parser)
-    parser.set_defaults(command_name="export")
-
-
-def _add_threshold(parser: argparse.ArgumentParser, more: str = "") -> None:
-    kinds = ("fixed", "shared", *["by-gender"] * bool(more))
-    parser.add_argument(
-        "--threshold",
-        type=threshold_word(kinds),
-        default="fixed",
-        metavar="|".join((*kinds, "NUMBER")),
-        help="on the probability: fixed, 0.5 (the default); shared, the best one for all on the "
-        f"trial's validation faces{more}; or any from 0 to 1",
-    )
 
 
 def _add_watch(commands: Any) -> None:

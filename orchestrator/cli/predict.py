@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
+    Anywhere,
     make_folder,
     parse_uri,
     read_json,
@@ -23,7 +24,6 @@ from orchestrator.cli.runs import DONE, FAILED, in_ray
 from orchestrator.run.directory import Run
 
 if TYPE_CHECKING:
-    from orchestrator.deploy.labels import Labels
     from orchestrator.judging.thresholds import Thresholds
 
 LISTED = 3
@@ -74,7 +74,7 @@ def predict(arguments: argparse.Namespace) -> int:
     unread = labels.unread()
     done = len(paths) - len(unread)
     print(f"{done:,} image{'s' * (done != 1)} labelled by trial {trial_id}{at}: {out}")
-    return _say_unread(labels, out)
+    return say_unread(unread, "with no label", out.with_suffix(".unread.csv"))
 
 
 @contextmanager
@@ -100,24 +100,29 @@ def labelling(*, quiet: bool) -> Iterator[tuple[bool, Callable[[int, int], None]
             yield False, show
 
 
-def _say_unread(labels: "Labels", out: Any) -> int:
-    """List the images that could not be read; return the exit code."""
-    from orchestrator.deploy.labels import write_unread
+def say_unread(unread: Sequence[tuple[str, str]], what: str, listed: Anywhere | None = None) -> int:
+    """List the images that could not be read, each with the reason; return the exit code.
 
-    unread = labels.unread()
+    Parameters
+    ----------
+    unread
+        The images.
+    what
+        Became of them.
+    listed
+        A file for all, where they are more than a line has room for.
+    """
     if not unread:
         return DONE
     some = ", ".join(f"{name} ({reason})" for name, reason in unread[:LISTED])
-    more = ""
-    if len(unread) > LISTED:
-        listed = out.with_suffix(".unread.csv")
+    if more := len(unread) > LISTED:
+        some += ", …"
+    if more and listed is not None:
+        from orchestrator.deploy.labels import write_unread
+
         write_unread(unread, listed)
-        more = f", …; all are in {listed}"
-    print(
-        f"fairfront: {len(unread):,} could not be read, and ha{'s' if len(unread) == 1 else 've'} "
-        f"no label: {some}{more}",
-        file=sys.stderr,
-    )
+        some += f"; all are in {listed}"
+    print(f"fairfront: {len(unread):,} could not be read, {what}: {some}", file=sys.stderr)
     return FAILED
 
 

@@ -72,7 +72,7 @@ def export(
     trial, wanted = run.trial(trial_id), {*formats}
     if "onnx-int8" in wanted:
         wanted.add("onnx")
-    store = _data_of(run) if "onnx" in wanted else None
+    store = run.open_data() if "onnx" in wanted else None
     _refuse_impossible(run, trial, wanted, store)
     trained = load_model(trial.path / "model.safetensors")
     about = {"formats": sorted(wanted), **_about(run, trial, trained, threshold)}
@@ -90,15 +90,6 @@ def export(
             out.rmdir()
         folder.replace(out)
     return about
-
-
-def _data_of(run: Run) -> Store | None:
-    """Open the data set that the run was trained on; None where it is not, or is another now."""
-    try:
-        store = Store.open(run.data["path"])
-    except InputError:
-        return None
-    return store if store.meta.fingerprint == run.data["fingerprint"] else None
 
 
 def _refuse_impossible(run: Run, trial: Trial, wanted: Set[str], store: Store | None) -> None:

@@ -44,9 +44,8 @@ class Labels:
 
     def unread(self) -> list[tuple[str, str]]:
         """Return the images that could not be read, each with the reason."""
-        missing = np.flatnonzero(~self.predicted.read)
         names = self.images.images["filename"]
-        return [(names[row], self.predicted.reason[row]) for row in missing]
+        return [(names[row], self.predicted.reason[row]) for row in self.predicted.missing]
 
     def write(self, out: Anywhere, form: Form, *, proba: bool) -> None:
         """Write the labels, in the order of the images, with what is kept of their table.
@@ -108,7 +107,7 @@ def write_unread(unread: Sequence[tuple[str, str]], out: Anywhere) -> None:
     """Write the images that could not be read as CSV, filename and reason."""
     text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     with writing(out, "w", **text) as file:
-        pd.DataFrame(unread, columns=["filename", "reason"]).to_csv(file, index=False)
+        pd.DataFrame(unread, columns=["filename", "reason"], dtype=object).to_csv(file, index=False)
 
 
 def _probability(logit: NDArray[np.float32]) -> NDArray[np.float64]:

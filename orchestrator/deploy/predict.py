@@ -38,6 +38,12 @@ class Predicted:
         """Which images could be read."""
         return np.equal(self.reason, "")
 
+    @property
+    def missing(self) -> list[int]:
+        """The images that could not be."""
+        found: list[int] = np.flatnonzero(~self.read).tolist()
+        return found
+
 
 def task_of(model: Anywhere, store: Store | None = None, *, measured: bool = False) -> Task:
     """Say what is to be done with images.

@@ -17,6 +17,7 @@
                     checkpoint.pt (while it runs: what it can go on from)
                     result.json (how the trial ended; written last)
     RUN/confirm/<id>/            retrainings on new seeds, each with a trial's files
+    RUN/evaluations/<name>.json  what a trial came to on other faces; made by `evaluate`
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
 
@@ -155,6 +156,14 @@ class Run:
         recorded = self.recorded["data"]
         return {k: v for k, v in recorded.items() if k not in DataConfig.model_fields}
 
+    def open_data(self) -> Store | None:
+        """Open the data set that it was trained on; None where it is not, or is another now."""
+        try:
+            store = Store.open(self.data["path"])
+        except InputError:
+            return None
+        return store if store.meta.fingerprint == self.data["fingerprint"] else None
+
     @property
     def trials_path(self) -> Anywhere:
         """The folder of the trials."""
@@ -164,6 +173,11 @@ class Run:
     def confirm_path(self) -> Anywhere:
         """The folder of the retrainings, which only a run that confirms has."""
         return self.path / "confirm"
+
+    @property
+    def evaluations_path(self) -> Anywhere:
+        """The folder of what its trials came to on other faces."""
+        return self.path / "evaluations"
 
     @property
     def logs_path(self) -> Anywhere:

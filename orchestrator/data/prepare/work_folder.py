@@ -136,7 +136,7 @@ def mark_of(job: Job, paths: Sequence[str]) -> Mark:
     return {
         "fingerprint": job.fingerprint,
         "chunk_rows": chunk_rows(len(paths), job.image_size),
-        "paths": sha256("\n".join(paths).encode()).hexdigest(),
+        "paths": sha256("\n".join(paths).encode(errors="surrogateescape")).hexdigest(),
         "versions": {file: _version(file) for file in sorted(_containers(paths))},
     }
 

@@ -13,43 +13,24 @@ import onnxruntime
 import pytest
 import torch
 from PIL import ExifTags, Image
-from preparing import synthetic
 from waiting import HANGS
 
 import models
 from models.config import ModelConfig
 from orchestrator.base.files import read_json
 from orchestrator.cli import main
-from orchestrator.config.layers import resolve
-from orchestrator.data.loading import load
 from orchestrator.data.reading.decode import decode
-from orchestrator.data.store.store import Store
 from orchestrator.deploy import export as module
 from orchestrator.deploy.shipped import FORMATS, WRITERS, Shipped, trace
-from orchestrator.report.report import write_report
-from orchestrator.run.directory import Run, about_data
-from orchestrator.training.trial import Assignment, TrainedModel, load_model, run_trial
+from orchestrator.run.directory import Run
+from orchestrator.training.trial import TrainedModel, load_model
 
 SIZE = 24
-SMALL = [
-    "train.epochs=1",
-    "model.depth=2",
-    "model.width=4",
-    "model.hidden=8",
-    "train.precision=fp32",
-]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of one trained trial on 200 synthetic faces."""
-    folder = tmp_path_factory.mktemp("export")
-    store = Store.open(synthetic(folder / "data", faces=200))
-    config = resolve("default", settings=SMALL)
-    made = Run.create(str(folder / "run"), config, about_data(store))
-    run_trial(Assignment(made.trial("t000"), config, {}), load(store, config.data, "resident"))
-    write_report(made)
-    return made
+def run(trained: Run) -> Run:
+    return trained
 
 
 @pytest.fixture(scope="module")
