@@ -129,11 +129,9 @@ def main() -> None:
     paths = [str(Path(given.folder, name)) for name in names]
     model = Path(Run.open(given.run).complete()[0].path) / "model.safetensors"
     few, many = given.rows
-    heads = (
-        "round | decoders | network | floor | rows | s | GiB | rows | s | GiB | steady | of floor"
-    )
-    print(f"| {heads} | start, s |\n" + "|---" * 13 + "|")
-    ratios = []
+    heads = "round | decoders | network | floor | rows | s | GiB | rows | s | GiB | steady"
+    print(f"| {heads} | of floor | CPU | start, s |\n" + "|---" * 14 + "|")
+    ratios, by_cpu = [], []
     with tempfile.TemporaryDirectory() as work:
         for rows in given.rows:
             listed = (names * -(-rows // len(names)))[:rows]
@@ -149,7 +147,8 @@ def main() -> None:
             print(
                 f"| {number} | {decoded:,.0f} | {inferred:,.0f} | {least:,.0f} | {few:,} | "
                 f"{short:.1f} | {small:.2f} | {many:,} | {long:.1f} | {large:.2f} | "
-                f"{steady:,.0f} | {ratios[-1]:.2f} | {by_cpu[-1]:.2f} | {short - few / steady:.1f} |",
+                f"{steady:,.0f} | {ratios[-1]:.2f} | {by_cpu[-1]:.2f} | "
+                f"{short - few / steady:.1f} |",
                 flush=True,
             )
     print(f"\nOf the floor, median: {median(ratios):.2f}; by CPU time {median(by_cpu):.2f}")

@@ -39,7 +39,7 @@ EXAMPLES = {
     ),
     "drift": (
         "fairfront drift --run runs/1 --images photos",
-        "fairfront drift --run runs/1 --images photos --json || mail -s drift me < /dev/null",
+        "fairfront drift --run runs/1 --table new.csv --images photos --json",
     ),
     "export": (
         "fairfront export --run runs/1 --out shipped",

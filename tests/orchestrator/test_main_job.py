@@ -173,12 +173,11 @@ def test_predict_labels_as_the_trial_did(run, data, folder, capfd):
     (faces / "images" / "000001.jpg").write_bytes(b"no image")
     out = folder / "predictions.csv"
     words = ["predict", "--run", run.path, "--images", faces, "--out", out, "--proba"]
-    assert main([str(word) for word in words]) == 0
+    assert main([str(word) for word in words]) == 1
+    assert "1 could not be read, with no label: images/000001.jpg (" in capfd.readouterr().err
     predicted = pd.read_csv(out).set_index("filename")
-    assert len(predicted) == 119
-    assert pd.read_csv(out.with_suffix(".dropped.csv"))["filename"].tolist() == [
-        "images/000001.jpg"
-    ]
+    assert len(predicted) == 120
+    assert predicted.loc["images/000001.jpg"].isna().all()
     best = json.loads((run.path / "summary.json").read_text())["best"]["trial_id"]
     trained = (
         run.trial(best).predictions.set_index("filename").drop("images/000001.jpg", errors="ignore")
