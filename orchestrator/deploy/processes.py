@@ -71,7 +71,6 @@ def label_here(task: "Task", pieces: Sequence[Rows]) -> "Iterator[Seen]":
     InputError, ReadingError
         As `orchestrator.training.labeller.Decoder.decode` does; also where a process dies.
     """
-    from orchestrator.training.inference import pick_device
     from orchestrator.training.labeller import Network, piece_rows
 
     context = start_server()
@@ -80,7 +79,7 @@ def label_here(task: "Task", pieces: Sequence[Rows]) -> "Iterator[Seen]":
     count = min(cores() * (2 if away else 1), len(pieces))
     task = replace(task, threads=max(1, cores() // count))
     network = None
-    if pick_device().type == "cuda":
+    if _has_gpu():
         network = Network(task.model)
         size = EACH * count * piece_rows(task.image_size) * 3 * task.image_size**2
         task = replace(task, shared=context.RawArray("B", size), threads=1)
@@ -96,6 +95,12 @@ def label_here(task: "Task", pieces: Sequence[Rows]) -> "Iterator[Seen]":
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _has_gpu() -> bool:
+    from orchestrator.training.inference import pick_device
+
+    return pick_device().type == "cuda"
 
 
 def _through(pool: ProcessPoolExecutor, pieces: Sequence[Rows], count: int) -> "Iterator[Seen]":

@@ -231,6 +231,20 @@ def test_what_is_done_is_kept(
     assert len(go_on({**mark, "paths": "others"})[1]) == 200  # of other images nothing is taken
 
 
+@pytest.mark.usefixtures("small_pieces")
+def test_the_way_of_a_gpu_says_the_same(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsed on a CPU: processes decode into shared memory, of which each part is used again."""
+    paths = [str(path) for path in sorted(faces_of(trained).iterdir())]
+    paths[7] = "/nowhere.jpg"
+    task = task_of(trained.path / MODEL)
+    here = predict(task, paths)
+    monkeypatch.setattr(processes, "_has_gpu", lambda: True)
+    there = predict(task, paths)
+    np.testing.assert_allclose(here.logit, there.logit, atol=1e-5)
+    assert there.reason.tolist() == here.reason.tolist()
+    assert there.missing == [7]
+
+
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "labels.csv"
     with keeping(out, {}) as kept:
