@@ -125,7 +125,7 @@ def test_shares_that_differ_are_told_from_chance(
     some.to_csv(other / "faces" / "women.csv", index=False)
     assert evaluate(trained, other / "faces" / "women.csv", "--shift") == 0
     said = capsys.readouterr().out
-    assert "differ from those of the faces it was trained on" in said
+    assert "differ from those of the faces it was trained on, beyond what chance" in said
     found = read_json(trained.evaluations_path / "women.csv-t000.json")["shift"]
     assert found[0]["name"] == "women"
     assert found[0]["differs"]
