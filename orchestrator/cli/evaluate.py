@@ -102,8 +102,8 @@ def print_evaluation(found: Mapping[str, Any], title: str, stream: TextIO) -> No
 def _print_shift(shift: list[dict[str, Any]], console: Any) -> None:
     differing = [one for one in shift if one["differs"]]
     console.print(
-        f"\nOf {len(shift)} shares {len(differing) or 'none'} differ from those of the faces it was "
-        "trained on, beyond what chance explains"
+        f"\nOf {len(shift)} shares {len(differing) or 'none'} differ from those of the faces it "
+        "was trained on, beyond what chance explains"
         + (" (of such, 1 in 20 is expected to be chance):" if differing else "."),
         soft_wrap=True,
     )
