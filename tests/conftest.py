@@ -46,6 +46,12 @@ settings.load_profile("busy")
 CELEBA10K = Path(__file__).parents[2] / "shared" / "data" / "celeba10k"
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: each waits half of its time for others to start."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of Ray, and begin with the files that take longest, as they are declared.
 

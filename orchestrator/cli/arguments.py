@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import parse_uri
+from orchestrator.base.files import parse_uri, refuse_existing, refuse_unreachable
 from orchestrator.config.layers import resolve, value_at, with_overrides, with_settings
 from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
@@ -55,6 +55,7 @@ FREE = {
 def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new training."""
     config = configure(arguments, recipe_of(arguments))
+    _refuse_taken(arguments.out)
     store = open_data(arguments.data)
     check_model(config, store)
     return Run.create(arguments.out, config, about_data(store)), config, store
@@ -62,17 +63,24 @@ def begin_training(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
 
 def begin_sweep(arguments: argparse.Namespace) -> tuple[Run, Config, Store]:
     """Make the run of a new sweep."""
-    from orchestrator.search.space_settings import check_space
-    from orchestrator.search.sweep import keep_space
+    config = configure(arguments, recipe_of(arguments))
+    _refuse_taken(arguments.out)
+
+    from orchestrator.search.space_settings import check_space, keep_space
     from search_spaces import get
 
-    config = configure(arguments, recipe_of(arguments))
     check_space(get(config.sweep.space), config)  # one that is wrong must leave no run behind
     store = open_data(arguments.data)
     check_model(config, store)
     run = Run.create(arguments.out, config, about_data(store))
     keep_space(run, config)
     return run, config, store
+
+
+def _refuse_taken(out: str) -> None:
+    """Refuse a run's place at once, as `Run.create` does after seconds of imports and checks."""
+    refuse_unreachable(parse_uri(out))
+    refuse_existing(parse_uri(out), "a run")
 
 
 def resume(arguments: argparse.Namespace, command: Command) -> tuple[Run, Config, Store]:

@@ -24,7 +24,6 @@ from orchestrator.run.claims import claimed
 from orchestrator.run.cost import took
 from orchestrator.run.directory import Run, about_data
 from orchestrator.run.progress import read
-from orchestrator.training.loop import TrainingError
 
 if TYPE_CHECKING:
     from orchestrator.cli.display import Terminal
@@ -36,14 +35,17 @@ DONE, FAILED = 0, 1
 
 def train(arguments: argparse.Namespace) -> int:
     """Train one network, or go on with a training that was interrupted or failed."""
-    from orchestrator.cli.display import how_to_resume
-    from orchestrator.distributed.devices import check_workers
-    from orchestrator.distributed.faults import MachineError
-    from orchestrator.training.trial import Assignment
-
     run, config, store = (
         resume(arguments, "train") if arguments.resume else begin_training(arguments)
     )
+
+    # Here and below: what brings Ray comes after what may be refused.
+    from orchestrator.cli.display import how_to_resume
+    from orchestrator.distributed.devices import check_workers
+    from orchestrator.distributed.faults import MachineError
+    from orchestrator.training.loop import TrainingError
+    from orchestrator.training.trial import Assignment
+
     with claimed(run.path) as still_ours:
         if run.complete():
             print(f"{run.path}: this training has finished")
@@ -69,12 +71,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Search for the front, or go on with a search."""
+    webhook = webhook_of(arguments.webhook)
+    run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
+
     from orchestrator.cli.display import how_to_resume
     from orchestrator.distributed.devices import check_workers
     from orchestrator.search.sweep import Sweep
 
-    webhook = webhook_of(arguments.webhook)
-    run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
     with claimed(run.path, jointly=url is not None) as still_ours, telling(webhook, run):
         run.record(config, about_data(store))
@@ -155,6 +158,7 @@ def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal
     from orchestrator.distributed.one_worker import train_alone
     from orchestrator.distributed.sharing import share_data
     from orchestrator.run import progress
+    from orchestrator.training.loop import TrainingError
     from orchestrator.training.trial import write_failure
 
     config = assignment.config

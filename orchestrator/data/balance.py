@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.settings import BalanceConfig
+from orchestrator.config.settings import BalanceConfig, LastLayerConfig
 from orchestrator.data.splits import (
     GENDERS,
     Counts,
@@ -155,6 +155,23 @@ def _by_row(
 ) -> NDArray[Any]:
     in_order = [values[gender, label] for gender in GENDERS.values() for label in (0, 1)]
     return np.array(in_order)[stratum_of(gender, label)]
+
+
+def held_out(
+    config: LastLayerConfig,
+    gender: NDArray[np.int8],
+    label: NDArray[np.int8],
+    rank: NDArray[np.int32],
+) -> NDArray[np.bool_]:
+    """Tell which rows of train are kept for the last layer, shape (n,).
+
+    Of each gender and class those of the highest ranks, so that the ranks of the others are 0, 1,
+    2, … still.
+    """
+    stratum = stratum_of(gender, label)
+    counts = np.bincount(stratum, minlength=4)
+    apart: NDArray[np.bool_] = rank >= (counts - np.ceil(config.held_out * counts))[stratum]
+    return apart
 
 
 def describe_draw(config: BalanceConfig, counts: Counts) -> str:

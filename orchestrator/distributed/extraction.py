@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import ray
-import ray.data
 import torch
 from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError, UserCodeException
@@ -90,15 +89,17 @@ def _extract(
     features: Features, pieces: Pieces, network: list[Any], precision: Precision
 ) -> Iterator[tuple[int, str]]:
     """Give the rows of each file as it is done, and what went wrong."""
+    import ray.data as ray_data  # half a second, which a process that trains does not need
+
     cluster = ray.cluster_resources()
     gpus, cpus = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
     rows = [{"variant": variant, "shard": shard.model_dump_json()} for variant, shard in pieces]
     # Actors, which keep the network, on all devices that there are and on those that join.
-    outcomes = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    outcomes = ray_data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _Extractor,
         fn_constructor_args=(features, network, precision),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(
+        compute=ray_data.ActorPoolStrategy(
             min_size=1,
             initial_size=max(1, min(EACH_GPU * gpus or cpus, len(rows))),
             max_size=len(rows),

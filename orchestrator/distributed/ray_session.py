@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +17,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-from ray.data import DataContext
 
 from orchestrator.base.machine import ALLOCATOR
 from orchestrator.distributed.before_ray import check_address, give_token, temporary_parent
@@ -25,6 +24,8 @@ from orchestrator.distributed.before_ray import check_address, give_token, tempo
 TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
 """How long a stopped trial may take to leave its actor to the next; Ray's 2 s fail that one on a
 machine that is busy."""
+WORKERS = ALLOCATOR | TUNE
+"""What the processes that work have in their environment."""
 WORKER_LOGS = ("worker-*.out", "worker-*.err", "raylet.err", "ray-data/ray-data.log", "train/*.log")
 
 
@@ -70,13 +71,14 @@ def session(
     # Workers as nice as this command: at Ray's 15, any other program leaves them next to nothing.
     os.environ.setdefault("RAY_worker_niceness", "0")
     on_termination = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        runtime_env={"env_vars": ALLOCATOR | TUNE},
-        **(local if address == "local" else {}),
-    )
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if address == "local":
+        # Inherited. By a runtime environment each process would be begun twice, by a program that
+        # takes as long to start, and those that Ray has ready would not do.
+        with _environment(WORKERS):
+            ray.init(address, **quietly, **local)
+    else:
+        ray.init(address, **quietly, runtime_env={"env_vars": WORKERS})
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # Ray has put its own there
     context = ray.get_runtime_context()
@@ -88,6 +90,21 @@ def session(
         ray.shutdown()
         if log_dir is not None and address == "local":
             _keep_logs(logs, log_dir)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have some variables in the environment of what is started within."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def wait_for_cpu(say: Callable[[str], None], patience: float = 5.0) -> None:
@@ -184,6 +201,8 @@ def _flush() -> None:
 @contextlib.contextmanager
 def _silent_data() -> Iterator[None]:
     """Show neither Ray Data's progress bars nor its plans; its log file in the session has all."""
+    from ray.data import DataContext  # half a second, which a process that trains does not need
+
     context = DataContext.get_current()
     before = context.enable_progress_bars, context.print_on_execution_start
     context.enable_progress_bars = context.print_on_execution_start = False

@@ -10,19 +10,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import models
 from orchestrator.base.errors import InputError
 from orchestrator.config.settings import Config, Precision, ResourcesConfig
-from orchestrator.data.loading import Placement, Residence, load, place_pixels
-from orchestrator.data.splits import Counts, count_strata
+from orchestrator.data.loading import Placement, load, place_pixels
+from orchestrator.data.splits import Counts
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.data.store.store import Store
 from orchestrator.distributed import devices
 from orchestrator.distributed.devices import ANY, Node
 from orchestrator.distributed.extraction import extract
+from orchestrator.distributed.load_splits import load_splits
 from orchestrator.distributed.stream_windows import read_on_ray
 from orchestrator.run.screen import Screen
 from orchestrator.training.features.cache import basis, cache, cache_here, in_precision
 from orchestrator.training.features.stored import Features, Pieces
 from orchestrator.training.inference import computed_in, pick_device
-from orchestrator.training.last_layer import held_out
 
 if TYPE_CHECKING:  # torchvision takes a second to import
     from models.backbone import BackboneNetwork
@@ -108,7 +108,7 @@ def share_splits(store: Store, config: Config, features: Features | None = None)
     # Loaded by a process of its own, whose memory is free again once the splits are in the object
     # store, and not fetched to this one's node, which may not train.
     reading = config.model_copy(update={"data": data})
-    task: Any = _load.options(scheduling_strategy=_on_a_training_node(config.resources))
+    task: Any = load_splits.options(scheduling_strategy=_on_a_training_node(config.resources))
     splits, counts = task.remote(store, reading, placement.residence, features)
     try:
         shared = Shared([splits], store, basis(config) if features else None)
@@ -117,15 +117,6 @@ def share_splits(store: Store, config: Config, features: Features | None = None)
         if isinstance(error.cause, InputError):
             raise error.cause from None
         raise
-
-
-@ray.remote(num_cpus=0, num_returns=2)
-def _load(store: Store, config: Config, residence: Residence, features: Features | None) -> Any:
-    attach = features.attach if features else None
-    data = load(store, config.data, residence, reader=read_on_ray, attach=attach)
-    train = data["train"]
-    apart = held_out(config.last_layer, train.gender, train.label, train.rank)
-    return data, count_strata(train.gender[~apart], train.label[~apart])
 
 
 def _precision_there(precision: Precision) -> Precision:

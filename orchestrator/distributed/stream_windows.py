@@ -11,7 +11,6 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayTaskError
-from ray.train.collective import broadcast_from_rank_zero
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.base.errors import InputError
@@ -91,7 +90,10 @@ def streamed_together(data: Mapping[str, Arrays]) -> Mapping[str, Arrays]:
     """
     if not any(isinstance(arrays.inputs, StreamedImages) for arrays in data.values()):
         return data
-    rank = ray.train.get_context().get_world_rank()
+    from ray.train import get_context  # here, for processes that only read
+    from ray.train.collective import broadcast_from_rank_zero
+
+    rank = get_context().get_world_rank()
     name, dealer = f"dealer-{uuid.uuid4().hex}", None
     if rank == 0:
         dealer = Dealer.options(name=name).remote()  # type: ignore[attr-defined]

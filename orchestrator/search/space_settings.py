@@ -1,17 +1,40 @@
-"""From a space and a trial of the study to a configuration; and from a trial's files to a space."""
+"""A run's space; from it and a trial of the study to a configuration, and from a trial back."""
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FixedTrial
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import writing
+from orchestrator.base.here import copied_here
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
-from search_spaces import Space
+from orchestrator.run.directory import Run
+from search_spaces import SPACES, Space, get
 from search_spaces.ranges import Sampler, settings_of
+
+OWN_SPACE = "space.py"
+"""In a run: its search space, where that is a file of the user's."""
+
+
+def keep_space(run: Run, config: Config) -> None:
+    """Copy the user's own search space into a new run, which must mean the same ever after."""
+    if config.sweep.space not in SPACES:
+        with writing(run.path / OWN_SPACE) as file:
+            file.write(Path(config.sweep.space).expanduser().read_bytes())
+
+
+def space_of(run: Run, config: Config) -> Space:
+    """Give a run's search space; `InputError` where it is no longer there."""
+    own = run.path / OWN_SPACE
+    if not own.exists():
+        return get(config.sweep.space)
+    with copied_here(own) as here:
+        return get(str(here))
 
 
 def check_space(space: Space, config: Config) -> None:

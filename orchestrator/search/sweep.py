@@ -16,9 +16,7 @@ from orchestrator.base.files import (
     parse_uri,
     read_bytes,
     write_json,
-    writing,
 )
-from orchestrator.base.here import copied_here
 from orchestrator.config.layers import with_overrides
 from orchestrator.config.settings import Config
 from orchestrator.data.store.store import Store
@@ -34,31 +32,13 @@ from orchestrator.search.halving import Rungs
 from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import next_round, words_before
 from orchestrator.search.searcher import StudyTrials
+from orchestrator.search.space_settings import OWN_SPACE, space_of
 from orchestrator.search.study import open_study, working_on
 from orchestrator.search.sweep_limits import EXHAUSTED
 from orchestrator.search.tune_trials import retrain
 from orchestrator.search.tune_trials import sweep as run_trials
 from orchestrator.search.warm_start import WARM_RUNS, warm_start, warm_started
-from search_spaces import SPACES, Space, get
-
-OWN_SPACE = "space.py"
-"""In a run: its search space, where that is a file of the user's."""
-
-
-def keep_space(run: Run, config: Config) -> None:
-    """Copy the user's own search space into a new run, which must mean the same ever after."""
-    if config.sweep.space not in SPACES:
-        with writing(run.path / OWN_SPACE) as file:
-            file.write(Path(config.sweep.space).expanduser().read_bytes())
-
-
-def space_of(run: Run, config: Config) -> Space:
-    """Give a run's search space; `InputError` where it is no longer there."""
-    own = run.path / OWN_SPACE
-    if not own.exists():
-        return get(config.sweep.space)
-    with copied_here(own) as here:
-        return get(str(here))
+from search_spaces import Space
 
 
 def _warm_start(

@@ -10,19 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.integration.ray_train import TuneReportCallback
 from typing_extensions import override
 
 from orchestrator.base.here import folder_here
 from orchestrator.config.settings import Config
 from orchestrator.distributed import devices
 from orchestrator.distributed.devices import Node
-from orchestrator.distributed.faults import OWN_FAULTS, fault_of, is_own
-from orchestrator.distributed.many_workers import train_on_workers
-from orchestrator.distributed.no_cuda import refuse_no_cuda
+from orchestrator.distributed.faults import fault_of
 from orchestrator.distributed.sharing import Shared
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import EndedTrial, RunningTrial, Score
@@ -32,8 +28,9 @@ from orchestrator.search.halving import Halving, Rungs, restore
 from orchestrator.search.halving_scheduler import HalvingScheduler
 from orchestrator.search.record import OBJECTIVES
 from orchestrator.search.searcher import StudyTrials
+from orchestrator.search.train_trial import train_trial
 from orchestrator.search.trials import ListedTrials, Trials
-from orchestrator.training.trial import Assignment, report_row, run_trial, write_failure
+from orchestrator.training.trial import Assignment
 
 MOST_CPU_TRIALS = 4
 
@@ -123,7 +120,7 @@ def _run(
     )
     with folder_here(run.logs_path) as folder:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(_tune_trial, shared=shared), resources),
+            tune.with_resources(tune.with_parameters(train_trial, shared=shared), resources),
             tune_config=tune_config,
             run_config=tune.RunConfig(
                 name="tune",
@@ -238,27 +235,3 @@ def _error_of(trial: TuneTrial) -> BaseException | None:
         error: BaseException = cloudpickle.loads(content)
         return error
     return None
-
-
-def _tune_trial(config: dict[str, Any], shared: Shared) -> None:
-    assignment = Assignment.unpack(config)
-    if assignment.trial.has_ended:  # its process died before Tune had heard so
-        return
-    try:
-        if assignment.config.workers > 1:
-            train_on_workers(assignment, shared, [TuneReportCallback()])
-        else:
-            _run_here(assignment, shared)
-    except OWN_FAULTS as error:  # the files say it, and the sweep goes on
-        if not is_own(error):
-            raise
-        write_failure(assignment, str(error))
-    # For all else Tune ends this process, of which CUDA may be broken, and tries again on another.
-
-
-def _run_here(assignment: Assignment, shared: Shared) -> None:
-    refuse_no_cuda()
-    torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
-    devices.keep_to_share()
-    data = shared.get(assignment.config)
-    run_trial(assignment, data, lambda metrics, kept: tune.report(report_row(metrics, kept)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.batch import Batch
 from orchestrator.config.settings import AugmentConfig, Config
-from orchestrator.data.balance import draw_rows, expected_counts, sample_weights
+from orchestrator.data.balance import draw_rows, expected_counts, held_out, sample_weights
 from orchestrator.data.epoch_order import deal, epoch_order
 from orchestrator.data.splits import count_strata
 from orchestrator.data.store.arrays import Arrays
@@ -19,7 +19,6 @@ from orchestrator.training.augment import augment
 from orchestrator.training.augment import draw_numbers as draw_augmentation
 from orchestrator.training.images import as_tensor, place_on_device
 from orchestrator.training.inference import rank_and_world
-from orchestrator.training.last_layer import held_out
 
 
 class Drawn(NamedTuple):

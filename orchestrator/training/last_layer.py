@@ -20,23 +20,6 @@ from orchestrator.training.inference import gathered, own_part, to_input
 BATCH = 256
 
 
-def held_out(
-    config: LastLayerConfig,
-    gender: NDArray[np.int8],
-    label: NDArray[np.int8],
-    rank: NDArray[np.int32],
-) -> NDArray[np.bool_]:
-    """Tell which rows of train are kept for the last layer, shape (n,).
-
-    Of each gender and class those of the highest ranks, so that the ranks of the others are 0, 1,
-    2, … still.
-    """
-    stratum = stratum_of(gender, label)
-    counts = np.bincount(stratum, minlength=4)
-    apart: NDArray[np.bool_] = rank >= (counts - np.ceil(config.held_out * counts))[stratum]
-    return apart
-
-
 @torch.no_grad()
 def features_of(
     model: nn.Module, last: nn.Linear, images: Images, rows: NDArray[np.int64], autocast: bool

@@ -1,15 +1,17 @@
 """The published network in Keras, and the way of its weights into ours and back."""
 
+from math import isqrt
+
 import keras
 import numpy as np
 import torch
 
 
-def keras_cnn(dropout=0.5):
+def keras_cnn(dropout=0.5, side=80):
     layers = keras.layers
     return keras.Sequential(
         [
-            keras.Input((80, 80, 3)),
+            keras.Input((side, side, 3)),
             layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
             layers.MaxPooling2D(2, data_format="channels_last"),
             layers.Conv2D(64, 3, activation="relu", data_format="channels_last"),
@@ -27,8 +29,9 @@ def keras_cnn(dropout=0.5):
 def to_torch(array):
     if array.ndim == 4:  # height, width, in, out
         return array.transpose(3, 2, 0, 1)
-    if array.shape[0] == 8 * 8 * 128:  # flattened from height, width, channel
-        return array.reshape(8, 8, 128, 512).transpose(3, 2, 0, 1).reshape(512, -1)
+    if array.shape[1:] == (512,):  # flattened from height, width, channel
+        side = isqrt(len(array) // 128)
+        return array.reshape(side, side, 128, 512).transpose(3, 2, 0, 1).reshape(512, -1)
     return array.T
 
 
@@ -49,8 +52,9 @@ def to_keras(array):
     """Undo `to_torch`."""
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
-    if array.shape[-1] == 8 * 8 * 128:
-        return array.reshape(512, 128, 8, 8).transpose(2, 3, 1, 0).reshape(-1, 512)
+    if array.ndim == 2 and len(array) == 512:
+        side = isqrt(array.shape[1] // 128)
+        return array.reshape(512, 128, side, side).transpose(2, 3, 1, 0).reshape(-1, 512)
     return array.T
 
 

@@ -219,20 +219,6 @@ def test_predict_refuses_a_file_that_is_no_model(run, folder, capfd):
     assert not (folder / "p").exists()
 
 
-@pytest.mark.slow
-def test_train_gives_the_same_epochs_on_one_worker_and_nearly_on_two(folder, data):
-    runs = []
-    for workers in ("1", "2"):
-        out = folder / f"train{workers}"
-        words = ["train", "--data", data, "--out", out, "--workers", workers, *QUICK]
-        assert main([str(word) for word in [*words, "model.dropout=0", "--recipe", "plain"]]) == 0
-        runs.append(Run.open(str(out)).trial("plain"))
-    one, two = (trial.metrics for trial in runs)
-    assert len(one) == len(two) == 2
-    np.testing.assert_allclose(one["val_loss"], two["val_loss"], rtol=1e-2)
-    assert len(runs[0].predictions) == len(runs[1].predictions)
-
-
 def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd, monkeypatch):
     monkeypatch.setenv("FAIRFRONT_SUBMITTED", '{"command": ["train"]}')
     models = []
@@ -253,11 +239,17 @@ def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd, mon
 
 
 @pytest.mark.slow
-def test_a_sweep_of_two_workers_a_trial(folder, data, capfd):
-    assert sweep(data, folder / "wide", "--trials", "1", "--workers", "2") == 0
+def test_a_sweep_of_two_workers_a_trial_trains_nearly_as_one_does(folder, data, capfd):
+    words = ["train", "--data", data, "--out", folder / "one", "--recipe", "plain", *QUICK]
+    assert main([str(word) for word in [*words, "model.dropout=0"]]) == 0
+    alone = Run.open(str(folder / "one")).trial("plain")
+    more = ("--trials", "1", "--set", "model.dropout=0")
+    assert sweep(data, folder / "wide", "--workers", "2", *more) == 0
     (trial,) = Run.open(str(folder / "wide")).complete()
     assert trial.result.config.workers == 2
-    assert len(trial.metrics) == 2
+    assert len(alone.metrics) == len(trial.metrics) == 2
+    np.testing.assert_allclose(alone.metrics["val_loss"], trial.metrics["val_loss"], rtol=1e-2)
+    assert len(alone.predictions) == len(trial.predictions)
     capfd.readouterr()
     assert sweep(data, folder / "wider", "--trials", "1", "--workers", "64") == 2
     assert "--workers 64: the cluster has 2 devices" in capfd.readouterr().err

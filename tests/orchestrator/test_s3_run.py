@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 ROOT = "s3://faces/job"
-QUICK = ("--epochs", "2", "--set", "train.precision=fp32", "train.batch_size=16")
+QUICK = ("--set", "train.precision=fp32", "train.batch_size=16")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def data():
 def run(data):
     """A sweep of three trials, gone on with to a fourth, and then its best retrained."""
     words = ["sweep", "--data", data, "--out", f"{ROOT}/run", "--concurrent", "1", *QUICK]
-    assert main([*words, "--trials", "3", "--finalists", "0"]) == 0
+    assert main([*words, "--epochs", "1", "--trials", "3", "--finalists", "0"]) == 0
     more = ["--trials", "4", "--finalists", "1", "--set", "sweep.confirm_folds=null"]
     assert main(["sweep", "--out", f"{ROOT}/run", "--resume", *more]) == 0
     return Run.open(f"{ROOT}/run")
@@ -125,7 +125,7 @@ def test_nothing_of_a_run_has_a_secret(run):
 def test_a_server_that_is_away_for_a_while_costs_no_trial(s3, data):
     out = f"{ROOT}/away"
     words = ["sweep", "--data", data, "--out", out, "--concurrent", "2", "--trials", "3", *QUICK]
-    words += ["--finalists", "0"]
+    words += ["--epochs", "2", "--finalists", "0"]
     trials, over, away = parse_uri(f"{out}/trials"), threading.Event(), []
 
     def stop_and_start() -> None:

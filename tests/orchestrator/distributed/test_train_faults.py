@@ -12,8 +12,10 @@ from torchvision import models as zoo
 from orchestrator.base.files import write_text
 from orchestrator.cli import main
 from orchestrator.cli.progress_text import EPOCH_HEADER
+from orchestrator.config.layers import resolve
+from orchestrator.data.store.store import Store
 from orchestrator.run import progress
-from orchestrator.run.directory import Run
+from orchestrator.run.directory import Run, about_data
 from orchestrator.training.checkpoint import FILE
 
 QUICK = ("train.precision=fp32", "train.batch_size=16")
@@ -150,9 +152,9 @@ def test_a_finished_training_is_left_as_it_is(data, tmp_path, capfd):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_the_run_stays(data, tmp_path, capfd):
     out = tmp_path / "run"
-    assert begin(data, out, "train.lr=1e30") == 1
-    capfd.readouterr()
-    checkpoint = Run(out).trial("default").path / FILE
+    run = Run.create(str(out), resolve(settings=QUICK), about_data(Store.open(str(data))))
+    checkpoint = run.trial("default").path / FILE
+    checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"damaged")
     assert train("--out", out, "--resume", "--workers", 2) == 2
     said = one_line(capfd)

@@ -9,7 +9,8 @@ from preparing import synthetic
 from orchestrator.base.locks import held
 from orchestrator.cli import main
 from orchestrator.config.layers import resolve
-from orchestrator.run.directory import Run
+from orchestrator.data.store.store import Store
+from orchestrator.run.directory import Run, about_data
 from orchestrator.search.sweep import Outcome, Sweep
 
 pytestmark = [
@@ -167,17 +168,17 @@ def test_a_space_of_ones_own_stays_what_it_was(run, folder):
 
 def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data, capfd):
     out = folder / "hours"
-    words = ["--trials", "3", "--epochs", "2", "--concurrent", "1", "--sampler", "random"]
+    words = ["--trials", "2", "--epochs", "1", "--concurrent", "1", "--sampler", "random"]
     assert sweep(data, out, *words, "--hours", "0.0001") == 1  # not even one trial
     said = capfd.readouterr().err
-    assert "0.0001 hours are over, and 3 trials left; a larger --hours goes on" in said
+    assert "0.0001 hours are over, and 2 trials left; a larger --hours goes on" in said
     assert main(["sweep", "--out", str(out), "--resume", "--hours", "2"]) == 0
-    assert len(Run.open(str(out)).complete()) == 3
+    assert len(Run.open(str(out)).complete()) == 2
     more = ["--trials", "9", "--hours", "0.0001", "--finalists", "1"]
     more += ["--set", "sweep.confirm_folds=null"]
     assert main(["sweep", "--out", str(out), "--resume", *more]) == 0
-    assert "0.0001 hours are over, and 6 trials left" in capfd.readouterr().err
-    assert len(Run.open(str(out)).complete()) == 3
+    assert "0.0001 hours are over, and 7 trials left" in capfd.readouterr().err
+    assert len(Run.open(str(out)).complete()) == 2
     assert list((out / "confirm").glob("t000/t000-seed1/result.json"))
 
 
@@ -210,23 +211,23 @@ def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):
 
 
 def test_what_the_machine_failed_of_is_left_and_gone_on_with(folder, data, capfd):
+    settings = ["train.epochs=1", "train.max_failures=1", "train.precision=fp32"]
+    settings += ["sweep.trials=3", "sweep.concurrent=1", "sweep.finalists=0"]
     out = folder / "faults"
-    words = ["--epochs", "1", "--concurrent", "1", "--sampler", "random"]
-    assert sweep(data, out, "--trials", "2", *words, "--set", "train.max_failures=1") == 0
-    in_the_way = out / "trials" / "t002" / "starts.txt"  # a file that no worker can open
+    Run.create(str(out), resolve(settings=settings), about_data(Store.open(str(data))))
+    in_the_way = out / "trials" / "t001" / "starts.txt"  # a file that no worker can open
     in_the_way.mkdir(parents=True)
-    more = ["sweep", "--out", str(out), "--resume", "--trials", "4"]
-    capfd.readouterr()
+    more = ["sweep", "--out", str(out), "--resume"]
     assert main(more) == 1
     said = capfd.readouterr()
     fault = f"{in_the_way}: Is a directory"
-    assert f"t002: {fault}; it goes on from its checkpoint\n" in said.out
-    assert f"t002: {fault}; it is left for --resume\n" in said.out
-    left = f"the machine failed t002, which counts as not ended: {fault}; mend that and go on"
+    assert f"t001: {fault}; it goes on from its checkpoint\n" in said.out
+    assert f"t001: {fault}; it is left for --resume\n" in said.out
+    left = f"the machine failed t001, which counts as not ended: {fault}; mend that and go on"
     assert f"fairfront: {left}" in said.err
     ended = {trial.id: trial.result.state for trial in Run.open(str(out)).ended()}
-    assert ended == dict.fromkeys(("t000", "t001", "t003"), "complete")
+    assert ended == dict.fromkeys(("t000", "t002"), "complete")
     in_the_way.rmdir()
     assert main(more) == 0
-    assert len(Run.open(str(out)).complete()) == 4
-    assert Run.open(str(out)).trial("t002").starts == 1
+    assert len(Run.open(str(out)).complete()) == 3
+    assert Run.open(str(out)).trial("t001").starts == 1

@@ -14,14 +14,14 @@ import models
 from models.config import ModelConfig
 from orchestrator.config.layers import resolve
 from orchestrator.config.settings import LastLayerConfig
-from orchestrator.data.balance import describe_draw
+from orchestrator.data.balance import describe_draw, held_out
 from orchestrator.data.loading import load
 from orchestrator.data.store.store import Store
 from orchestrator.distributed.sharing import share_splits
 from orchestrator.training.batches import Batches
 from orchestrator.training.images import place_on_device
 from orchestrator.training.inference import predict_logits
-from orchestrator.training.last_layer import features_of, fit_last_layer, held_out
+from orchestrator.training.last_layer import features_of, fit_last_layer
 
 
 def faces(n=300, d=5, seed=0):

@@ -338,6 +338,12 @@ def _join(rank, world, folder):
     torch.distributed.init_process_group("gloo", met, rank=rank, world_size=world)
 
 
+def spawn(work, world, *more):
+    """Run workers in processes of a server that has what takes seconds to import."""
+    multiprocessing.set_forkserver_preload(["hypothesis", "keras", "pandas", "torch"])
+    multiprocessing.start_processes(work, (world, *more), nprocs=world, start_method="forkserver")
+
+
 def _worker(rank, world, folder):
     _join(rank, world, folder)
     data = toy_data()
@@ -354,7 +360,7 @@ def test_two_workers_train_as_one_does(tmp_path):
     data = toy_data()
     alone = start("model.dropout=0", "train.batch_size=9", data=data)
     expected = [[epoch.train_loss, epoch.val_loss] for epoch in alone]
-    multiprocessing.spawn(_worker, (2, tmp_path), nprocs=2)
+    spawn(_worker, 2, tmp_path)
     theirs = np.load(tmp_path / "result.npz")
     assert len(theirs["logits"]) == len(data["test"])
     # The gradient's sum runs in another order, so the figures differ by rounding alone.
@@ -404,14 +410,13 @@ def confusion(arrays, logit):
     return np.unique(np.stack([arrays.gender, arrays.label, predicted]), axis=1, return_counts=True)
 
 
-@pytest.mark.slow
 def test_any_number_of_workers_counts_the_same(tmp_path):
     training = start("train.batch_size=8")
     next(iter(training))  # so far that both labels are predicted
     torch.save(training.model.state_dict(), tmp_path / "model.pt")
     found = {}
     for world in (1, 2, 3):
-        multiprocessing.spawn(_evaluator, (world, tmp_path), nprocs=world)
+        spawn(_evaluator, world, tmp_path)
         for rank in range(world):
             found[world, rank] = torch.load(tmp_path / f"{world}-{rank}.pt", weights_only=False)
     for rows in VAL_ROWS:

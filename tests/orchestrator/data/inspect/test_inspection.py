@@ -314,9 +314,8 @@ def recording(drawn: list[Any]) -> Any:
     return draw
 
 
-@pytest.mark.ray
 @pytest.mark.realdata
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("rule", "flipped", "found"),
     [
