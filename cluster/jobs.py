@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from cluster.checks import Place, check_name, check_places, check_versions
 from cluster.client import connect, one_line_errors
@@ -20,8 +20,13 @@ from cluster.package import SourceTree, pack
 from cluster.submission import DIFF, VARIABLE, Resources, Submission, now
 from orchestrator.base.versions import git_commit, versions
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
 STOP_SECONDS = 60
 """How long a stopped job may take to write what it has finished; Ray's own default is 3."""
+NO_AGENT, AGENT_SECONDS = "No available agent", 120.0
+"""What a head says whose part for jobs does not answer yet, and how long it is asked again."""
 
 
 class Options(NamedTuple):
@@ -105,7 +110,8 @@ def submit(
             package = pack(tree.root, tree.files, Path(folder) / "source.zip", more)
             runtime_env["working_dir"] = str(package)
         runtime_env["env_vars"] = _variables(options, commit, submission)
-        job = client.submit_job(
+        job = _taken(
+            client,
             entrypoint=command,
             runtime_env=runtime_env,
             submission_id=options.name,
@@ -119,6 +125,18 @@ def submit(
         return follow_job(client, job, address, out)
     print(how_to_go_on(job, address), file=out)
     return 0
+
+
+def _taken(client: "JobSubmissionClient", **job: Any) -> str:
+    """Submit a job to a cluster that may just have started, or be busy; return its name."""
+    deadline = time.monotonic() + AGENT_SECONDS
+    while True:
+        try:
+            return str(client.submit_job(**job))
+        except RuntimeError as error:  # and then nothing was submitted
+            if NO_AGENT not in str(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(1)
 
 
 def _submission(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from waiting import HANGS
 
-from cluster.jobs import jobs, logs, stop, submit
+from cluster.jobs import _taken, jobs, logs, stop, submit
 from cluster.package import source_tree
 from orchestrator.base.errors import InputError
 from orchestrator.cli.doctor import check_ray
@@ -33,6 +33,32 @@ def test_an_unreachable_cluster_is_an_input_error():
             wait=True,
             out=io.StringIO(),
         )
+
+
+class Busy:
+    """A client of a head whose part for jobs comes late."""
+
+    def __init__(self, *refusals: str) -> None:
+        self.refusals, self.asked = list(refusals), 0
+
+    def submit_job(self, **job: str) -> str:
+        self.asked += 1
+        if self.refusals:
+            raise RuntimeError(self.refusals.pop(0))
+        return job["submission_id"]
+
+
+def test_a_head_that_has_just_started_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    later = "Request failed with status code 500: No available agent to submit job, please try"
+    busy = Busy(later, later)
+    assert _taken(busy, submission_id="it") == "it"
+    assert busy.asked == 3
+    with pytest.raises(RuntimeError, match="code 400"):
+        _taken(Busy("Request failed with status code 400"), submission_id="it")
+    monkeypatch.setattr("cluster.jobs.AGENT_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match="No available agent"):
+        _taken(Busy(later), submission_id="it")
 
 
 def submitted(head: str, *arguments: str) -> tuple[int, str]:
