@@ -1,6 +1,8 @@
-"""What this machine, or this container, may use."""
+"""What this machine, or this container, may use, and what processes begun on it are given."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 ALLOCATOR = {
@@ -14,6 +16,21 @@ ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
 }
 """Variables for the processes that run networks."""
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have some variables in the environment of what is started within."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def cores() -> int:

@@ -44,13 +44,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
     split = arguments.split or default_split(run, faces)
     asked = Asked(run, trial_id, thresholds, arguments.threshold, faces.of_split(split), split)
     file = file_of(asked, arguments.name)
+    said = cautions(asked)
     if not arguments.json:
-        for note in (*faces.notes, *cautions(asked)):
+        for note in (*faces.notes, *said):
             print(note, flush=True)
     task = task_of(run.trial(trial_id).path / "model.safetensors", faces.store)
     with labelling(quiet=arguments.quiet or arguments.json) as (on_cluster, show):
         predicted = predict(task, asked.faces.path, on_cluster=on_cluster, on_progress=show)
-    found = judge(asked, predicted, shift=arguments.shift)
+    found = judge(asked, predicted, said, shift=arguments.shift)
     keep(file, found)
     if arguments.json:
         print(json.dumps(found, indent=2))

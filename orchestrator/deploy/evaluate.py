@@ -1,6 +1,6 @@
 """A trained network judged on other labelled faces, and what is kept of it in the run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -116,7 +116,9 @@ def file_of(asked: Asked, name: str | None) -> Anywhere:
     return file
 
 
-def evaluate(asked: Asked, predicted: Predicted, *, shift: bool = False) -> dict[str, Any]:
+def evaluate(
+    asked: Asked, predicted: Predicted, said: Sequence[str], *, shift: bool = False
+) -> dict[str, Any]:
     """Judge what a network made of labelled faces.
 
     Parameters
@@ -125,6 +127,8 @@ def evaluate(asked: Asked, predicted: Predicted, *, shift: bool = False) -> dict
         The evaluation.
     predicted
         Of its faces.
+    said
+        What `cautions` says of it.
     shift
         Say also by which shares they differ from the faces that the network was trained on.
 
@@ -161,7 +165,7 @@ def evaluate(asked: Asked, predicted: Predicted, *, shift: bool = False) -> dict
         "fair_lambda": fair_lambda,
         "faces": int(read.sum()),
         "unread": int((~read).sum()),
-        "cautions": cautions(asked),
+        "cautions": list(said),
         **of_all,
         "shift": [asdict(one) | {"differs": one.differs} for one in _shift(asked)]
         if shift

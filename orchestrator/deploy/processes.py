@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
@@ -24,7 +23,7 @@ from multiprocessing.context import ForkServerContext
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ReadingError
-from orchestrator.base.machine import ALLOCATOR, cores
+from orchestrator.base.machine import ALLOCATOR, cores, environment
 
 if TYPE_CHECKING:  # which bring torch, and this module begins to import it elsewhere
     import numpy as np
@@ -46,7 +45,7 @@ def start_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([NEEDED])
     # Python 3.11 does not tell it this process's sys.path.
-    with _environment({**ALLOCATOR, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}):
+    with environment({**ALLOCATOR, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}):
         forkserver.ensure_running()
     return context
 
@@ -185,17 +184,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait_for([parent.sentinel])
         os._exit(1)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +18,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 
-from orchestrator.base.machine import ALLOCATOR
+from orchestrator.base.machine import ALLOCATOR, environment
 from orchestrator.distributed.before_ray import check_address, give_token, temporary_parent
 
 TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
@@ -75,7 +75,7 @@ def session(
     if address == "local":
         # Inherited. By a runtime environment each process would be begun twice, by a program that
         # takes as long to start, and those that Ray has ready would not do.
-        with _environment(WORKERS):
+        with environment(WORKERS):
             ray.init(address, **quietly, **local)
     else:
         ray.init(address, **quietly, runtime_env={"env_vars": WORKERS})
@@ -90,21 +90,6 @@ def session(
         ray.shutdown()
         if log_dir is not None and address == "local":
             _keep_logs(logs, log_dir)
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have some variables in the environment of what is started within."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def wait_for_cpu(say: Callable[[str], None], patience: float = 5.0) -> None:
