@@ -4,6 +4,7 @@ timm itself knows what its weights were trained on, how to take a head off and w
 called, whatever the network.
 """
 
+import warnings
 from difflib import get_close_matches
 from typing import Any
 
@@ -89,7 +90,9 @@ def _trained_on(network: nn.Module) -> dict[str, Any]:
 
 def _timm(name: str) -> Any:
     try:
-        import timm
+        with warnings.catch_warnings():  # what torch says of timm is no user's to mend
+            warnings.simplefilter("ignore", FutureWarning)
+            import timm
     except ImportError:
         raise InputError(
             f"model.name={name}: timm is not installed; pip install 'fairfront[timm]'"
