@@ -23,7 +23,7 @@ from orchestrator.data.reading.decode import decode
 from orchestrator.deploy import export as module
 from orchestrator.deploy.shipped import FORMATS, WRITERS, Shipped, trace
 from orchestrator.run.directory import Run
-from orchestrator.training.trial import TrainedModel, load_model
+from orchestrator.training.model_file import TrainedModel, load_model
 
 SIZE = 24
 
