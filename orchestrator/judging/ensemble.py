@@ -63,7 +63,7 @@ def result_together(one: Evaluated, members: Sequence[Trial]) -> TrialResult:
             "precision": "bf16" if precisions == {"bf16"} else "fp32",
             "restarts": 0,
             "config": results[0].config.model_copy(update={"seed": one.result.config.seed}),
-            "members": tuple(member.id for member in members),
+            "members": [member.id for member in members],
         }
     )
 

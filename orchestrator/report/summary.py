@@ -138,7 +138,7 @@ def _ensembles(
     if won is None:
         return None
     kept = run.trial(won.trial.id + ENSEMBLE)
-    wanted = tuple(member.id for member in members_of(run, won))
+    wanted = [member.id for member in members_of(run, won)]
     if not kept.has_ended or kept.result.members != wanted:
         return None
     judged: dict[str, Evaluated | None] = {}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
@@ -66,7 +66,7 @@ class TrialResult(Strict):
     """Why it failed or was pruned."""
     restarts: int = 0
     """How often it was begun again, from its last checkpoint if it had one."""
-    members: tuple[str, ...] = ()
+    members: list[str] = Field(default_factory=list)
     """Of an ensemble: the retrainings of its trial whose logits are averaged."""
     config: Config
 
