@@ -34,7 +34,7 @@ from orchestrator.data.reading.image_bytes import read_many
 from orchestrator.run.directory import Run
 from orchestrator.training.images import held_for
 from orchestrator.training.inference import pick_device, predict_logits, uses_bf16
-from orchestrator.training.trial import load_model
+from orchestrator.training.model_file import load_model
 
 SECONDS = 5.0
 """A measurement of the floor."""

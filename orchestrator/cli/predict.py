@@ -22,6 +22,7 @@ from orchestrator.base.files import (
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
 from orchestrator.cli.runs import DONE, FAILED, in_ray
 from orchestrator.run.directory import Run
+from orchestrator.run.trial import ENSEMBLE
 
 if TYPE_CHECKING:
     from orchestrator.judging.thresholds import Thresholds
@@ -131,7 +132,7 @@ def trial_of(run: Run, arguments: argparse.Namespace) -> str:
     asked: str = arguments.trial
     if asked == "best":
         return _recommended(read_json(run.path / "summary.json"), arguments.target)
-    complete = [trial.id for trial in run.complete()]
+    complete = [trial.id for trial in (*run.complete(), *run.ensembles())]
     if asked not in complete:
         known = ", ".join(complete) or "none"
         raise InputError(f"--trial {asked}: not a complete trial of this run; there is {known}")
@@ -145,7 +146,7 @@ def _recommended(summary: Mapping[str, Any], target: str) -> str:
     # A summary of before there were verdicts has none, nor a search's best beside the best.
     use = str(summary.get("verdict", {}).get("trial_id") or summary["best"]["trial_id"])
     searched = str(summary.get("searched_best") or use)
-    if searched != use:
+    if searched != use.removesuffix(ENSEMBLE):
         print(
             f"{searched}, the best of the search, was not the best where it was trained again; "
             f"{use} labels instead (--trial {searched} for the other)",

@@ -19,17 +19,20 @@ from orchestrator.run.directory import Run
 FEWEST = 100
 """Images of which a distribution says something."""
 MEASURED = 10_000
-"""Validation faces whose appearance is measured, at most."""
+"""Faces of the run whose appearance is measured, at most."""
+WORDS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Drift:
-    """New images against validation."""
+    """New images against faces of the run."""
 
     numbers: dict[str, Moved]
-    """The logit and, where validation's faces are at hand, `NAMES`."""
+    """The logit and, where the run's faces are at hand, `NAMES`."""
+    split: str
+    """Which faces of the run: ``val``; of an ensemble, which was trained on these, ``test``."""
     positives: dict[str, Any]
-    """The share of label 1: ``val``, and ``new`` with its interval."""
+    """The share of label 1: of `split`, and ``new`` with its interval."""
     images: int
     """That could be read."""
 
@@ -43,7 +46,7 @@ class Drift:
         new, (low, high) = self.positives["new"], self.positives["new_ci95"]
         rate = (
             f"{new:.1%} of {self.images:,} images are labelled 1 ({low:.1%} to {high:.1%}), of "
-            f"validation {self.positives['val']:.1%}"
+            f"{WORDS[self.split]} {self.positives[self.split]:.1%}"
         )
         if not self.drifted:
             return f"No drift: {rate}."
@@ -72,7 +75,7 @@ class Drift:
 def drift(
     run: Run, trial_id: str, predicted: Predicted, thresholds: Thresholds, store: Store | None
 ) -> Drift:
-    """Compare what a trial made of new images with what it made of its validation faces.
+    """Compare what a trial made of new images with what it made of faces it was not trained on.
 
     Parameters
     ----------
@@ -97,27 +100,29 @@ def drift(
             f"--images: {images} images could be read, and of fewer than {FEWEST} a distribution "
             "says nothing; give more"
         )
-    val = run.trial(trial_id).predicted()["val"].logit
+    trial = run.trial(trial_id)
+    split = "test" if trial.result.members else "val"
+    known = trial.predicted()[split].logit
     new = predicted.logit[read]
-    numbers = {"logit": moved(val, new)}
+    numbers = {"logit": moved(known, new)}
     if store is not None and predicted.appearance is not None:
-        there = _appearance_of_val(store)
+        there = _appearance(store, split)
         here = predicted.appearance[read]
         numbers |= {name: moved(there[:, at], here[:, at]) for at, name in enumerate(NAMES)}
-    rates = [wilson((thresholds.labels(of, of) == 1).sum(), of.size) for of in (val, new)]
+    rates = [wilson((thresholds.labels(of, of) == 1).sum(), of.size) for of in (known, new)]
     low, high = float(rates[1].low), float(rates[1].high)
     positives = {
-        "val": float(rates[0].value),
+        split: float(rates[0].value),
         "new": float(rates[1].value),
         "new_ci95": [low, high],
         "threshold": thresholds.women,
     }
-    return Drift(numbers, positives, images)
+    return Drift(numbers, split, positives, images)
 
 
-def _appearance_of_val(store: Store) -> NDArray[np.float32]:
-    """Measure validation faces, shape (n, 3), as they lie in the data set."""
-    faces = stream(store, "val")
+def _appearance(store: Store, split: str) -> NDArray[np.float32]:
+    """Measure the faces of a split, shape (n, 3), as they lie in the data set."""
+    faces = stream(store, split)
     rows = np.arange(len(faces))
     if len(rows) > MEASURED:
         rows = np.sort(np.random.default_rng(0).choice(rows, MEASURED, replace=False))

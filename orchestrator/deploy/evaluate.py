@@ -46,6 +46,8 @@ def is_own(run: Run, faces: LabelledFaces) -> bool:
 def cautions(asked: Asked) -> list[str]:
     """Say what an evaluation of these faces cannot tell: each is a sentence."""
     run, faces, split = asked.run, asked.faces, asked.split
+    folds = run.trial(asked.trial_id).result.config.data.folds
+    seen_splits = ("train", "val") if folds else ("train",)
     said = []
     if is_own(run, faces):
         if split == "test":
@@ -55,16 +57,17 @@ def cautions(asked: Asked) -> list[str]:
                 "others)."
             )
         else:
-            used = {"train": "trained on", "val": "chosen by"}.get(
-                split, "trained on and chosen by"
-            )
+            used = "chosen by" if split == "val" else "trained on and chosen by"
+            if split in seen_splits:
+                used = "trained on"
             said.append(
                 f"{faces.place} is what this run was trained on: the network was {used} these "
                 "faces, and the figures flatter it; --split test has those that it was not."
             )
     elif (store := run.open_data()) is not None:
-        known = of_store(store).of_split("train").filename
-        seen = int(np.isin(faces.filename.astype(str), known.astype(str)).sum())
+        every = of_store(store)
+        known = every.filename[np.isin(every.split.astype(str), seen_splits)].astype(str)
+        seen = int(np.isin(faces.filename.astype(str), known).sum())
         if seen:
             said.append(
                 f"{seen:,} of the {len(faces.path):,} faces have the names of faces that the "

@@ -32,7 +32,7 @@ from orchestrator.deploy.shipped import FORMATS, OPSET, WRITERS, Shipped, trace
 from orchestrator.judging.judge import evaluate_trial
 from orchestrator.run.directory import Run
 from orchestrator.run.trial import Trial
-from orchestrator.training.trial import TrainedModel, load_model
+from orchestrator.training.model_file import TrainedModel, load_model
 
 TOLERANCE = 1e-4
 """Between the probabilities that ONNX and torch give."""
@@ -120,6 +120,7 @@ def _about(run: Run, trial: Trial, trained: TrainedModel, threshold: float) -> d
         "recipe": trial.result.recipe,
         "parameters": trial.params,
         "model": trained.config.model_dump(),
+        "members": trained.members,
         "image_size": trained.image_size,
         "precision": trained.precision,
         "input": "images: uint8 (n, height, width, 3), RGB, upright, of any size",

@@ -16,7 +16,7 @@ from orchestrator.deploy.unfinished import Kept
 from orchestrator.judging.appearance import NAMES
 from orchestrator.training.inference import pick_device
 from orchestrator.training.labeller import Seen, Task, piece_rows
-from orchestrator.training.trial import load_model
+from orchestrator.training.model_file import load_model
 
 SECTION = 16
 """Pieces of `piece_rows` images that are kept together."""

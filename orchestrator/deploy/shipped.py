@@ -9,7 +9,7 @@ from torch.export import Dim, ExportedProgram
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import one_line, writing
-from orchestrator.training.trial import TrainedModel
+from orchestrator.training.model_file import TrainedModel
 
 OPSET = 18
 """Of ONNX: the first whose Resize shrinks without aliasing."""

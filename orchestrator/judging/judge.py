@@ -82,27 +82,36 @@ def evaluate_trial(trial: Trial, fair_lambda: float) -> Evaluated:
     """Judge one trial that left predictions; `InputError` names their file if they are damaged."""
     file = trial.path / "predictions.parquet"
     try:
-        predicted = trial.predicted()
-        judged: dict[Kind, Judged] = {"fixed": _judge(predicted, FIXED, fair_lambda)}
-        val = predicted["val"]
-        for kind, find in FINDERS.items():
-            found = find(val.logit, val.label, val.gender, fair_lambda)
-            judged[kind] = _judge(predicted, found, fair_lambda)
-        return Evaluated(
-            id=trial.id,
-            result=trial.result,
-            params=trial.params,
-            rows={
-                split: Rows(part.label, part.gender, part.logit)
-                for split, part in predicted.items()
-            },
-            faces={split: _digest(part) for split, part in predicted.items()},
-            judged=judged,
-        )
+        return evaluate_rows(trial.id, trial.result, trial.params, trial.predicted(), fair_lambda)
     except FileNotFoundError:
         raise InputError(f"{file}: no such file, though the trial is complete") from None
     except (ValueError, KeyError, InputError) as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def evaluate_rows(
+    name: str,
+    result: TrialResult,
+    params: Mapping[str, Any],
+    predicted: Mapping[str, PredictedRows],
+    fair_lambda: float,
+) -> Evaluated:
+    """Judge what a network made of the rows of val and test; see `Evaluated`."""
+    judged: dict[Kind, Judged] = {"fixed": _judge(predicted, FIXED, fair_lambda)}
+    val = predicted["val"]
+    for kind, find in FINDERS.items():
+        found = find(val.logit, val.label, val.gender, fair_lambda)
+        judged[kind] = _judge(predicted, found, fair_lambda)
+    return Evaluated(
+        id=name,
+        result=result,
+        params=params,
+        rows={
+            split: Rows(part.label, part.gender, part.logit) for split, part in predicted.items()
+        },
+        faces={split: _digest(part) for split, part in predicted.items()},
+        judged=judged,
+    )
 
 
 def _judge(rows: Mapping[str, PredictedRows], thresholds: Thresholds, fair_lambda: float) -> Judged:

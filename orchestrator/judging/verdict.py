@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from orchestrator.judging.paired_change import Change
 from orchestrator.judging.thresholds import FIXED
+from orchestrator.run.trial import ENSEMBLE
 
 Word = Literal["supported", "undecided", "refuted"]
+NOTHING_TO_COMPARE = "It is compared with nothing: that takes a trial of a search and a plain one."
 PLACES = {"val": "faces that it was not trained on", "test": "test faces"}
 
 
@@ -64,17 +66,21 @@ class Claim:
     """How many the changes are of, by split."""
 
 
-def verdict(use: str | None, claim: Claim | None, retrained: str | None = None) -> dict[str, Any]:
+def verdict(
+    use: str | None, claim: Claim | None, retrained: str | None = None, members: int = 1
+) -> dict[str, Any]:
     """Put the verdict together, as ``summary.json`` holds it.
 
     Parameters
     ----------
     use
-        The trial that is recommended; None: none is complete.
+        The trial, or the ensemble, that is recommended; None: no trial is complete.
     claim
         Of the best of the search's own trials; None: there is none, or no baseline.
     retrained
         On what, in words; None: nothing was, or not all of it has ended.
+    members
+        How many networks `use` has.
     """
     word = word_of(claim.changes) if claim else "undecided"
     needed = faces_needed(claim.changes, claim.faces) if claim and word == "undecided" else {}
@@ -87,24 +93,22 @@ def verdict(use: str | None, claim: Claim | None, retrained: str | None = None) 
         "level": 0.95,
         "change": {s: asdict(of) for s, of in claim.changes.items()} if claim else {},
         "faces_needed": needed,
-        "paragraph": _paragraph(use, claim, word, needed, retrained),
+        "paragraph": _paragraph(use, claim, word, needed, retrained, members),
     }
 
 
-def _paragraph(
+def _paragraph(  # noqa: PLR0917  # all that a verdict is of
     use: str | None,
     claim: Claim | None,
     word: Word,
     needed: Mapping[str, int | None],
     retrained: str | None,
+    members: int,
 ) -> str:
     if use is None:
         return "Undecided: no trial is complete, so there is nothing to choose from."
     if claim is None:
-        return (
-            "Undecided: there are not both a trial of the search and a plain one to compare. "
-            f"Use {use} at threshold {FIXED.women}."
-        )
+        return f"Use {use} at threshold {FIXED.women}. {NOTHING_TO_COMPARE}"
     name, role = claim.trial_id, claim.against
     begin = {
         "supported": f"Supported: {name} is fairer than {role}.",
@@ -125,8 +129,19 @@ def _paragraph(
     split = next(iter(claim.changes))
     against = f"against {role}{', on test' * (split == 'test')}"
     what = against if use == name else f"with {name}, {against}"
-    told.append(f"Use {use} at threshold {FIXED.women}: {what}, {moved(claim.changes[split])}.")
+    if members > 1:
+        of = use.removesuffix(ENSEMBLE)
+        told.append(f"Use {use} at threshold {FIXED.women}: {as_one(of, members)}.")
+        what = f"One network of {name} against one of {role}"
+        told.append(f"{what}: {moved(claim.changes[split])}.")
+    else:
+        told.append(f"Use {use} at threshold {FIXED.women}: {what}, {moved(claim.changes[split])}.")
     return " ".join(told)
+
+
+def as_one(trial_id: str, members: int) -> str:
+    """Say what an ensemble is."""
+    return f"{trial_id}'s {members} retrained networks as one, their logits averaged"
 
 
 def _fair(change: Change) -> str:

@@ -4,7 +4,7 @@ Places are shares of the width, so that text and marks keep their size on any sc
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -103,15 +103,24 @@ def _row(
     return Markup(name + f"{escape(entry['trial_id'])}</tspan></text>" + "".join(parts))
 
 
-def shown_entries(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the summary's entries to compare, by role; a trial with two roles once."""
-    roles: Sequence[tuple[str, Any]] = [
-        *((name.replace("_", " "), summary["baselines"][name]) for name in ORDER),
-        ("recommended", summary["best"]),
-    ]
+def shown_entries(
+    summary: Mapping[str, Any], *, together: bool = True
+) -> dict[str, Mapping[str, Any]]:
+    """Return the summary's entries to compare, by role; a trial with two roles once.
+
+    Parameters
+    ----------
+    summary
+        What ``summary.json`` holds.
+    together
+        Ensembles, where they are kept, instead of the trials that they are of.
+    """
+    one, ensembles = {**summary["baselines"], "recommended": summary["best"]}, summary["ensembles"]
+    if ensembles and together:
+        one |= {role: entry for role, entry in ensembles.items() if entry}
     shown: dict[str, Mapping[str, Any]] = {}
-    for role, entry in roles:
-        if entry:
+    for role in (name.replace("_", " ") for name in ORDER):
+        if entry := one[role.replace(" ", "_")]:
             same = [name for name, has in shown.items() if has["trial_id"] == entry["trial_id"]]
             for name in same:
                 del shown[name]
@@ -119,5 +128,4 @@ def shown_entries(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return shown
 
 
-ORDER = ("plain", "plain_tuned", "reference")
-"""Of the baselines; what is recommended comes last."""
+ORDER = ("plain", "plain_tuned", "reference", "recommended")

@@ -19,9 +19,16 @@ from orchestrator.report import digits
 from orchestrator.report.course import ENOUGH, course, importances, stopped_at
 from orchestrator.report.dumbbells import dumbbells, shown_entries
 from orchestrator.report.live import live_data
-from orchestrator.report.words import cost_words, in_short, price, threshold_words, verdict
+from orchestrator.report.words import (
+    cost_words,
+    in_short,
+    price,
+    recommended,
+    threshold_words,
+    verdict,
+)
 from orchestrator.run.directory import Run
-from orchestrator.run.trial import Trial
+from orchestrator.run.trial import ENSEMBLE, Trial
 
 Summary = Mapping[str, Any]
 SCRIPTS = ("chart.js", "front.js", "panel.js")
@@ -60,10 +67,11 @@ def page(
         price=price(summary),
         cost=cost_words(summary),
         shown=shown,
+        single=shown_entries(summary, together=False),
         missing=_missing(summary) if shown else "",
         dumbbells=dumbbells(shown) if shown else None,
         verdict=verdict(summary),
-        threshold_words=threshold_words(summary["best"]) if summary["best"] else [],
+        threshold_words=threshold_words(recommended(summary)) if summary["best"] else [],
         retrained=retrained(summary),
         complete=sorted(complete, key=lambda trial: -trial["val_fair"]),
         others=[trial for trial in trials if trial["state"] != "complete"],
@@ -101,6 +109,7 @@ def _environment() -> Environment:
         "figure": digits.figure,
         "change": digits.change,
         "limits": digits.limits,
+        "searched": lambda trial_id: trial_id.removesuffix(ENSEMBLE),
         "effect": lambda interval, who: effect(who, interval),
     }
     return environment

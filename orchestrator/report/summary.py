@@ -9,12 +9,14 @@ import numpy as np
 
 from orchestrator.data.splits import GENDERS, describe_empty
 from orchestrator.judging.confirmation import Confirmation, trained_on
+from orchestrator.judging.ensemble import members_of, together
 from orchestrator.judging.fairness import WOMAN, count_correct
 from orchestrator.judging.frontier import hypervolume
 from orchestrator.judging.intervals import of_fair, of_gap, wilson
 from orchestrator.judging.judge import (
     Evaluated,
     Kind,
+    evaluate_trial,
     is_plain,
     objectives,
     select_best,
@@ -26,7 +28,7 @@ from orchestrator.judging.verdict import Claim, verdict
 from orchestrator.run.cost import in_summary
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES, read
-from orchestrator.run.trial import EVALUATED, TrialResult
+from orchestrator.run.trial import ENSEMBLE, EVALUATED, TrialResult
 
 REFERENCE_POINT = (0.5, 0.5)
 """The mean accuracy and the gap from which the front's hypervolume is measured."""
@@ -58,9 +60,9 @@ def summarise(
     ``pareto_shared`` is the front of trials at their shared thresholds and ``pareto_by_gender``
     that at their pairs. ``best`` is what the finalists' retraining chose, once that has ended, and
     ``searched_best`` what the search did; ``confirmed`` is `Confirmation.summary`'s, ``verdict``
-    that of `orchestrator.judging.verdict.verdict`, and ``optimism`` how much higher the fair metric
-    of the search's best was on the faces that chose it than on those of the folds, null where
-    it was not retrained.
+    that of `orchestrator.judging.verdict.verdict`, ``ensembles`` that of `_ensembles`, and
+    ``optimism`` how much higher the fair metric of the search's best was on the faces that chose it
+    than on those of the folds, null where it was not retrained.
     ``notes`` are sentences on what the figures cannot say.
     ``seconds`` adds up the time of the search's trials in training; ``wall_seconds`` is how long
     the run took, and ``wall_search_seconds`` the search alone, null when it left no
@@ -86,9 +88,12 @@ def summarise(
     confirmed, progress = confirmation.summary(plain), read(run)
     speeds = [one.result.images_per_second for one in evaluated]
     rows, shown = _row_counts(evaluated[0]) if evaluated else None, entry(best)
-    hidden = in_words(shown["test"]["rates"], shown["test"]["gap"]) if shown else None
+    ensembles = _ensembles(run, confirmation, baselines, fair_lambda)
+    use = ensembles["recommended"] if ensembles else shown
+    hidden = in_words(use["test"]["rates"], use["test"]["gap"]) if use else None
     return {
         "best": shown,
+        "ensembles": ensembles,
         "baselines": {recipe: entry(one) for recipe, one in baselines.items()},
         "pareto": [entry(one) for one in select_front(evaluated)],
         "pareto_shared": front("shared"),
@@ -97,9 +102,10 @@ def summarise(
         "confirmed": confirmed,
         "optimism": _optimism(searched, confirmed),
         "verdict": verdict(
-            best.id if best else None,
+            use["trial_id"] if use else None,
             _claim(confirmation, evaluated, baselines, fair_lambda),
             trained_on(confirmed["trials"][won.trial.id]) if won and confirmed else None,
+            use["members"] if use else 1,
         ),
         "fair_lambda": fair_lambda,
         "hypervolume": hypervolume(*objectives(evaluated), REFERENCE_POINT),
@@ -116,6 +122,35 @@ def summarise(
         "wall_search_seconds": progress.searched_seconds() if progress else None,
         "images_per_second": float(np.median(speeds)) if speeds else None,
         "cost": in_summary(progress.cost, progress.seconds(), results) if progress else None,
+    }
+
+
+def _ensembles(
+    run: Run, confirmation: Confirmation, roles: Mapping[str, Evaluated | None], fair_lambda: float
+) -> dict[str, Any] | None:
+    """Say what the winner's networks come to as one, and those of the baselines that had as many.
+
+    Their changes are against the baselines' ensembles. ``val`` is of all faces of train and val,
+    each judged by the networks that were not trained on it. None where no such ensemble is kept, as
+    in a run whose finalists have not ended.
+    """
+    won = confirmation.winner
+    if won is None:
+        return None
+    kept = run.trial(won.trial.id + ENSEMBLE)
+    wanted = [member.id for member in members_of(run, won)]
+    if not kept.has_ended or kept.result.members != wanted:
+        return None
+    judged: dict[str, Evaluated | None] = {}
+    for role, one in roles.items():
+        trained = confirmation.retrained.get(one.id) if one else None
+        full = trained and {*confirmation.race.keys} <= {*trained.networks}
+        judged[role] = together(run, trained, fair_lambda) if trained and full else None
+    bases = {role: judged[role] for role in ("plain", "plain_tuned")}
+    judged["recommended"] = evaluate_trial(kept, fair_lambda)
+    return {
+        role: None if one is None else _full_entry(one, bases, fair_lambda)
+        for role, one in judged.items()
     }
 
 
@@ -180,6 +215,7 @@ def _entry(one: Evaluated, kind: Kind, bases: Bases, fair_lambda: float) -> dict
     return {
         "trial_id": one.id,
         "recipe": one.result.recipe,
+        "members": max(1, len(one.result.members)),
         "params": dict(one.params),
         **_judged(one, kind, fair_lambda),
         **{

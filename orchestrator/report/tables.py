@@ -25,6 +25,9 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
         A terminal, or any other text stream.
     """
     entries = {"best": summary["best"], **summary["baselines"]}
+    if together := summary["ensembles"]:
+        entries |= {name: entry for name, entry in together.items() if entry}
+        entries["best"] = together["recommended"]
     rows = [(name, entries[name]) for name in ROWS if entries.get(name)]
     if not rows:
         return
@@ -35,7 +38,7 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
     for name, entry in rows:
         table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
     console.print(table)
-    for line in (*summary["notes"], *_settings(summary["best"]), summary["verdict"]["paragraph"]):
+    for line in (*summary["notes"], *_settings(entries["best"]), summary["verdict"]["paragraph"]):
         console.print(line, soft_wrap=not stream.isatty())  # who reads a pipe wraps it
 
 

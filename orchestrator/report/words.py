@@ -6,11 +6,19 @@ from typing import Any
 from orchestrator.base.words import duration
 from orchestrator.judging.confirmation import trained_on
 from orchestrator.judging.paired_change import Change
-from orchestrator.judging.verdict import PLACES, moved
+from orchestrator.judging.verdict import NOTHING_TO_COMPARE, PLACES, as_one, moved
 from orchestrator.report import digits
 from orchestrator.run.cost import Amount
+from orchestrator.run.trial import ENSEMBLE
 
 Summary = Mapping[str, Any]
+
+
+def recommended(summary: Summary) -> Mapping[str, Any]:
+    """Return the entry of what the verdict says to use, of a run with a complete trial."""
+    ensembles, best = summary["ensembles"], summary["best"]
+    use: Mapping[str, Any] = ensembles["recommended"] if ensembles else best
+    return use
 
 
 def confirmed_words(summary: Summary) -> list[str]:
@@ -25,6 +33,14 @@ def confirmed_words(summary: Summary) -> list[str]:
         f"{entry['val']['n_women'] + entry['val']['n_men']:,} faces of train and validation, "
         f"and {_fair(entry)} on test."
     ]
+    if ensembles := summary["ensembles"]:
+        use, plain = ensembles["recommended"], ensembles["plain"]
+        told.append(
+            f"{use['trial_id']}, {as_one(entry['trial_id'], use['members'])}, reaches {_fair(use)} "
+            f"on test{f', plain so {_fair(plain)}' if plain and plain is not use else ''}. Which "
+            "of them was lucky need not be known; it takes their time, all together, to label a "
+            "face."
+        )
     if (by := summary["optimism"]) is not None:
         again = confirmed["trials"][searched]["val"]["fair"]
         told.append(
@@ -78,7 +94,8 @@ def _single_words(summary: Summary, complete: int) -> list[str]:
 
 
 def _of_recipe(entry: Mapping[str, Any]) -> str:
-    return "" if entry["recipe"] in ("default", entry["trial_id"]) else f" ({entry['recipe']})"
+    name = entry["trial_id"].removesuffix(ENSEMBLE)
+    return "" if entry["recipe"] in ("default", name) else f" ({entry['recipe']})"
 
 
 def _fair(entry: Mapping[str, Any], split: str = "test") -> str:
@@ -171,12 +188,10 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
     found = summary["verdict"]
     if found["trial_id"] is None:
         return "There is no trial to use yet.", verdict(summary)
-    best = summary["best"]
-    use = f"Use {found['trial_id']}{_of_recipe(best)} at threshold {found['threshold']}."
+    entry = recommended(summary)
+    use = f"Use {found['trial_id']}{_of_recipe(entry)} at threshold {found['threshold']}."
     if found["claim"] is None:
-        return use, [
-            "Undecided: there are not both a trial of the search and a plain one to compare."
-        ]
+        return use, [NOTHING_TO_COMPARE]
     claim, role = found["claim"], found["against"].replace("_", " ")
     split, change = next(iter(found["change"].items()))
     said = {
@@ -186,6 +201,9 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
     }[found["word"]]
     by, ends = change["fair"], change["fair_ci95"]
     moves = moved(Change(**change)).replace("-", digits.MINUS)
+    if entry["members"] > 1:
+        of = entry["trial_id"].removesuffix(ENSEMBLE)
+        said = f"It is {as_one(of, entry['members'])}. {said}"
     return use, [
         said,
         f"Against {role}, on {PLACES[split]}, its fair metric changes by {digits.change(by, ends)} "

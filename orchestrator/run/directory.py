@@ -17,6 +17,7 @@
                     checkpoint.pt (while it runs: what it can go on from)
                     result.json (how the trial ended; written last)
     RUN/confirm/<id>/            retrainings on new seeds, each with a trial's files
+    RUN/ensembles/<id>-ensemble/ those of the best trial as one network, with a trial's files
     RUN/evaluations/<name>.json  what a trial came to on other faces; made by `evaluate`
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
@@ -49,7 +50,7 @@ from orchestrator.config.layers import (
 from orchestrator.config.settings import Config, DataConfig
 from orchestrator.data.store.store import Store
 from orchestrator.run.claims import claimed, part_held
-from orchestrator.run.trial import FORMAT, Trial
+from orchestrator.run.trial import ENSEMBLE, FORMAT, Trial
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,11 @@ class Run:
         return self.path / "confirm"
 
     @property
+    def ensembles_path(self) -> Anywhere:
+        """The folder of retrained networks that are used as one."""
+        return self.path / "ensembles"
+
+    @property
     def evaluations_path(self) -> Anywhere:
         """The folder of what its trials came to on other faces."""
         return self.path / "evaluations"
@@ -190,8 +196,9 @@ class Run:
         return is_local(self.path) and (self.path / "study.json").exists()
 
     def trial(self, trial_id: str) -> Trial:
-        """A trial by its id, whether or not it exists yet."""
-        return Trial(self.trials_path / trial_id)
+        """A trial, or an ensemble, by its id, whether or not it exists yet."""
+        folder = self.ensembles_path if trial_id.endswith(ENSEMBLE) else self.trials_path
+        return Trial(folder / trial_id)
 
     def begun(self) -> list[Trial]:
         """The trials that have a folder, by id."""
@@ -205,6 +212,10 @@ class Run:
     def complete(self) -> list[Trial]:
         """The trials that ran to their end: the only ones that reach the front."""
         return [trial for trial in self.ended() if trial.result.state == "complete"]
+
+    def ensembles(self) -> list[Trial]:
+        """The ensembles that can be used, by id."""
+        return [trial for trial in map(Trial, children(self.ensembles_path)) if trial.has_ended]
 
 
 def about_data(store: Store) -> dict[str, Any]:

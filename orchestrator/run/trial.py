@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
@@ -37,6 +37,8 @@ PREDICTION_COLUMNS = ("filename", "split", "gender", "label", "logit")
 State = Literal["complete", "failed", "pruned"]
 
 
+ENSEMBLE = "-ensemble"
+"""After a trial's id: its retrained networks as one, which is no trial of the search."""
 FORMAT = 2
 """Of what a run records of its configuration; see `as_written_now`."""
 
@@ -64,6 +66,8 @@ class TrialResult(Strict):
     """Why it failed or was pruned."""
     restarts: int = 0
     """How often it was begun again, from its last checkpoint if it had one."""
+    members: list[str] = Field(default_factory=list)
+    """Of an ensemble: the retrainings of its trial whose logits are averaged."""
     config: Config
 
     @model_validator(mode="before")
@@ -177,6 +181,11 @@ class Trial:
         """Write the logits of val and test."""
         with writing(self.path / "predictions.parquet") as file:
             predictions[list(PREDICTION_COLUMNS)].to_parquet(file, index=False)
+
+    def write_predicted(self, predicted: Mapping[str, PredictedRows]) -> None:
+        """Write the logits of val and test, from what `predicted` gives."""
+        parts = [pd.DataFrame({"split": split, **vars(rows)}) for split, rows in predicted.items()]
+        self.write_predictions(pd.concat(parts, ignore_index=True))
 
     def write_result(self, result: TrialResult) -> None:
         """Write how the trial ended: the last file, so a trial that has it has them all."""

@@ -29,6 +29,7 @@ from orchestrator.run.screen import Screen
 from orchestrator.run.trial import Trial
 from orchestrator.search.expected_cost import cost_of
 from orchestrator.search.halving import Rungs
+from orchestrator.search.keep_ensemble import keep_ensemble
 from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import next_round, words_before
 from orchestrator.search.searcher import StudyTrials
@@ -203,7 +204,10 @@ class Sweep:
             if not ours:
                 return Outcome(done=True, why="another session retrains what won")
             try:
-                return self._retrain(shared, screen) or searched
+                stopped = self._retrain(shared, screen)
+                if stopped is None:
+                    keep_ensemble(self.run, self.config)
+                return stopped or searched
             except InputError as error:  # what was found stays found
                 return Outcome(done=True, why=f"the finalists cannot be retrained: {error}")
 

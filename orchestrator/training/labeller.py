@@ -19,7 +19,7 @@ from orchestrator.data.to_label import read_faces
 from orchestrator.judging.appearance import appearance
 from orchestrator.training.images import held_for
 from orchestrator.training.inference import pick_device, predict_logits, uses_bf16
-from orchestrator.training.trial import load_model
+from orchestrator.training.model_file import load_model
 
 READ_TOGETHER = 64
 """Files read ahead while as many are decoded."""

@@ -3,26 +3,19 @@
 With `torch.distributed` initialised every worker calls `run_trial`, and the first one writes.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import nn
 
 import models
-from models.config import ModelConfig
-from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, one_line, parse_uri, writing
-from orchestrator.base.here import copied_here
-from orchestrator.config.settings import Config, Precision
+from orchestrator.base.files import parse_uri
+from orchestrator.config.settings import Config
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.run.trial import EVALUATED, State, Trial, TrialResult
 from orchestrator.training.checkpoint import FILE as CHECKPOINT
@@ -30,9 +23,7 @@ from orchestrator.training.early_stopping import EpochMetrics, kept_so_far
 from orchestrator.training.epoch_record import EpochRecord
 from orchestrator.training.inference import computed_in, pick_device, rank_and_world
 from orchestrator.training.loop import Training, TrainingError
-
-ABOUT = "fairfront"
-"""The key of ``model.safetensors`` metadata; one alone, since several come in random order."""
+from orchestrator.training.model_file import save_model
 
 Report = Callable[[EpochMetrics, EpochMetrics], None]
 """Called after each epoch with its metrics and those of the epoch kept so far."""
@@ -180,61 +171,6 @@ def _write_end(assignment: Assignment, state: State, reason: str) -> None:
             config=assignment.config,
         )
     )
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A network read from ``model.safetensors``."""
-
-    network: nn.Module
-    """On the CPU, in evaluation mode."""
-    image_size: int
-    """Pixels a side of the images that it takes."""
-    precision: Precision
-    """It was evaluated in."""
-    config: ModelConfig
-    """What it was built with."""
-
-
-def save_model(
-    folder: Anywhere, model: nn.Module, config: Config, image_size: int, device: torch.device
-) -> None:
-    """Write ``model.safetensors``, whose metadata is all that `load_model` needs.
-
-    Its precision is what it came to on the device of its training, so that thresholds found there
-    are used on logits of the same kind wherever the model is.
-    """
-    about = {
-        "model": config.model.model_dump(),
-        "image_size": image_size,
-        "precision": computed_in(config.train.precision, device),
-    }
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with writing(folder / "model.safetensors") as file:
-        file.write(save(state, metadata={ABOUT: json.dumps(about)}))
-
-
-def load_model(file: Anywhere) -> TrainedModel:
-    """Read a trained network; one that is missing or damaged raises `InputError`."""
-    if not file.exists():
-        raise InputError(f"{file}: no model here; choose a complete trial with --trial")
-    try:
-        with copied_here(file) as here:
-            with safe_open(str(here), "pt") as opened:
-                about = json.loads(opened.metadata()[ABOUT])
-            trained = load_file(str(here))
-        config = ModelConfig.model_validate(about["model"])
-        image_size = int(about["image_size"])
-        model = models.build(config, image_size, pretrained=False)
-        state = model.state_dict()
-        if trained.keys() != state.keys():
-            raise ValueError("its weights are not those of its network")
-        state.update(trained)  # what has torch's notes on versions, without which some do not load
-        model.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{file}: not a model that fairfront wrote: {one_line(error)}") from None
-    network = model.to(memory_format=torch.channels_last).eval()
-    return TrainedModel(network, image_size, cast(Precision, about["precision"]), config)
 
 
 def _predictions(

@@ -112,6 +112,23 @@ def test_looks_and_faces_trained_on_are_said(
     assert "faces have the names of faces that the network was trained" in capsys.readouterr().out
 
 
+def test_an_ensemble_was_trained_on_train_and_val(
+    together: Run, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(together.data["path"])
+    assert evaluate(together, data, "--split", "val") == 0
+    assert "the network was trained on these faces" in capsys.readouterr().out
+    assert evaluate(together, data / "faces" / "manifest.csv") == 0
+    counts = together.data["counts"]
+    seen = sum(counts[split][who][c] for split in ("train", "val") for who in ("women", "men")
+               for c in ("0", "1"))  # fmt: skip
+    assert f"{seen} of the 200 faces have the names of" in capsys.readouterr().out
+    assert drift(together, other / "faces" / "images", "--json") in (0, 3)
+    test = together.trial("t000-ensemble").predicted()["test"].logit
+    positives = json.loads(capsys.readouterr().out)["positives"]
+    assert positives["test"] == pytest.approx((test > 0).mean())
+
+
 def test_shares_that_differ_are_told_from_chance(
     trained: Run, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

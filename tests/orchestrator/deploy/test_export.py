@@ -23,7 +23,7 @@ from orchestrator.data.reading.decode import decode
 from orchestrator.deploy import export as module
 from orchestrator.deploy.shipped import FORMATS, WRITERS, Shipped, trace
 from orchestrator.run.directory import Run
-from orchestrator.training.trial import TrainedModel, load_model
+from orchestrator.training.model_file import TrainedModel, load_model
 
 SIZE = 24
 
@@ -41,9 +41,9 @@ def shipped(run: Run) -> Path:
     return out
 
 
-def probability(run: Run, file: Path) -> float:
+def probability(run: Run, trial: str, file: Path) -> float:
     """What the trained network makes of an image file by fairfront's own means."""
-    network = load_model(run.trial("t000").path / "model.safetensors").network
+    network = load_model(run.trial(trial).path / "model.safetensors").network
     pixels = torch.from_numpy(decode(file.read_bytes(), SIZE)).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
         return float(torch.sigmoid(network(pixels)))
@@ -67,6 +67,23 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_its_example_labels_images_without_fairfront(
     name: str, shipped: Path, run: Run, pictures: list[Path], tmp_path: Path
 ) -> None:
+    labels_alone(name, shipped, run, "t000", pictures, tmp_path)
+
+
+def test_an_ensembles_example_does_too(together: Run, pictures: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "shipped"
+    words = ["--run", str(together.path), "--out", str(out), "--format", "onnx", "safetensors"]
+    assert main(["export", *words]) == 0
+    about = read_json(out / "model.json")
+    assert (about["trial"], about["members"]) == ("t000-ensemble", 2)
+    assert about["checks"]["onnx"]["labels_changed"] == 0
+    assert "the mean logit of\n2 networks" in (out / "README.md").read_text()
+    labels_alone("safetensors", out, together, "t000-ensemble", pictures, tmp_path)
+
+
+def labels_alone(
+    name: str, shipped: Path, run: Run, trial: str, pictures: list[Path], tmp_path: Path
+) -> None:
     moved = shutil.copytree(shipped, tmp_path / "elsewhere")
     # Ours may not be imported; what the example says it needs may.
     alone = (
@@ -84,7 +101,7 @@ def test_its_example_labels_images_without_fairfront(
     assert header == "filename,label,probability"
     for line, picture in zip(lines, pictures, strict=True):
         filename, label, given = line.split(",")
-        expected = probability(run, picture)
+        expected = probability(run, trial, picture)
         assert filename == str(picture)
         assert float(given) == pytest.approx(expected, abs=1e-4)
         assert label == ("1" if expected > 0.5 else "-1")

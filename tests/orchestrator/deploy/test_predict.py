@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import simplejpeg
@@ -28,6 +29,7 @@ from orchestrator.deploy.predict import mark_for, predict, task_of
 from orchestrator.deploy.unfinished import Kept, folder_of, keeping
 from orchestrator.judging.judge import evaluate_trial
 from orchestrator.run.directory import Run
+from orchestrator.run.trial import Trial
 from orchestrator.training.labeller import Decoder, Task
 
 MODEL = "trials/t000/model.safetensors"
@@ -87,6 +89,26 @@ def test_labels_are_the_trials_in_parquet_with_what_made_them(trained: Run, tmp_
     assert set(labels["trial"]) == {"t000"}
     assert set(labels["threshold"]) == {0.5}
     assert children(tmp_path) == [out]  # what was kept meanwhile has gone
+
+
+def test_labels_are_by_the_retrained_networks_as_one_where_they_are_kept(
+    together: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "labels.parquet"
+    data = Path(together.data["path"])
+    assert label(together, data, out, "--split", "test") == 0
+    said = capsys.readouterr().out
+    assert f"labelled by trial t000-ensemble: {out}" in said
+    assert "instead" not in said  # t000 was the search's best, too
+    labels = pq.read_table(out).to_pandas().set_index("filename")["logit"]
+    members = [Trial(path) for path in (together.confirm_path / "t000").iterdir()]
+    assert len(members) == 2
+    each = pd.concat([member.predictions.query("split == 'test'") for member in members])
+    expected = each.groupby("filename")["logit"].mean()
+    np.testing.assert_allclose(labels[expected.index], expected, atol=1e-5)
+    assert label(together, data, tmp_path / "one.csv", "--split", "test", "--trial", "t000") == 0
+    assert label(together, data, tmp_path / "no.csv", "--trial", "t9-ensemble") == 2
+    assert "there is t000, t000-ensemble" in capsys.readouterr().err
 
 
 def test_the_published_form_in_the_tables_order(

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from optuna.trial import FixedTrial
 from preparing import synthetic
 
@@ -12,6 +14,7 @@ from orchestrator.config.layers import resolve
 from orchestrator.data.store.store import Store
 from orchestrator.run.directory import Run, about_data
 from orchestrator.search.sweep import Outcome, Sweep
+from orchestrator.training.model_file import load_model
 
 pytestmark = [
     pytest.mark.usefixtures("ray_cluster"),
@@ -73,7 +76,17 @@ def test_the_finalists_were_retrained_on_every_fold(run):
     summary = json.loads((run.path / "summary.json").read_text())
     confirmed = summary["confirmed"]
     (searched,) = confirmed["trials"].keys() - {"t000", "t001"}
-    assert confirmed["best"] == summary["best"]["trial_id"] == summary["verdict"]["trial_id"]
+    best = confirmed["best"]
+    assert best == summary["best"]["trial_id"]
+    assert summary["verdict"]["trial_id"] == f"{best}-ensemble"
+    (kept,) = run.ensembles()
+    assert kept.result.members == [f"{best}-seed1-fold{n}of2" for n in (0, 1)]
+    model = load_model(kept.path / "model.safetensors")
+    images = Store.open(run.data["path"]).load("test")
+    expected = kept.predicted()["test"].logit
+    pixels = torch.from_numpy(images.images[np.argsort(images.filename)]).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        np.testing.assert_allclose(model.network(pixels), expected, atol=1e-4)
     assert {path.name for path in (run.path / "confirm").iterdir()} == confirmed["trials"].keys()
     for name in ("t000", searched, "t001"):
         results = [

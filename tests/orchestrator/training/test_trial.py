@@ -14,7 +14,8 @@ from orchestrator.config.layers import resolve, with_overrides
 from orchestrator.run.trial import Trial
 from orchestrator.training.checkpoint import FILE, Checkpoints
 from orchestrator.training.loop import Training, TrainingError
-from orchestrator.training.trial import Assignment, load_model, run_trial, save_model
+from orchestrator.training.model_file import load_model, save_model
+from orchestrator.training.trial import Assignment, run_trial
 
 SETTINGS = ("train.precision=fp32", "train.epochs=3", "train.batch_size=16")
 TIMES = ["seconds", "images_per_second"]
