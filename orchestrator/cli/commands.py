@@ -16,6 +16,7 @@ from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import open_data, prepare_options
 from orchestrator.cli.evaluate import drift, evaluate
 from orchestrator.cli.export import export
+from orchestrator.cli.many_runs import compare, note, runs, tag
 from orchestrator.cli.parser import build, parse
 from orchestrator.cli.predict import predict
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
@@ -187,6 +188,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "search_spaces": search_spaces,
     "config": config,
     "report": report,
+    "runs": runs,
+    "compare": compare,
+    "tag": tag,
+    "note": note,
     "predict": predict,
     "evaluate": evaluate,
     "drift": drift,
@@ -227,8 +232,8 @@ def _source(arguments: argparse.Namespace) -> "tuple[Source, Options]":
         missing=arguments.missing,
     )
     refuse_absent(source, arguments.source)
-    for note in source.notes:
-        print(note, flush=True)
+    for line in source.notes:
+        print(line, flush=True)
     return source, options
 
 

@@ -29,6 +29,10 @@ EXAMPLES = {
         "fairfront config show runs/1",
     ),
     "report": ("fairfront report runs/1", "fairfront report runs/1 --json"),
+    "runs": ("fairfront runs", "fairfront runs s3://bucket/runs --tag keep --json"),
+    "compare": ("fairfront compare runs/1 runs/2", "fairfront compare runs/* --out compared.html"),
+    "tag": ("fairfront tag runs/1 keep", "fairfront tag runs/1 keep --remove"),
+    "note": ("fairfront note runs/1 'trained on the cleaned labels'", "fairfront note runs/1"),
     "predict": (
         "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
         "fairfront predict --run runs/1 --table new.csv --images photos --out labels.csv",
@@ -72,7 +76,17 @@ EXAMPLES = {
 """Command lines to copy, by command."""
 AT_WORK = ("prepare", "train", "sweep", "predict", "evaluate", "drift", "demo")
 """Commands that show what they are at, unless told not to."""
-AS_JSON = ("inspect", "doctor", "report", "evaluate", "drift", "jobs", "search-spaces")
+AS_JSON = (
+    "inspect",
+    "doctor",
+    "report",
+    "runs",
+    "compare",
+    "evaluate",
+    "drift",
+    "jobs",
+    "search-spaces",
+)
 """Commands whose answer programs read, too."""
 
 

@@ -16,6 +16,7 @@ from orchestrator.cli.deploy_options import (
     add_export,
     add_predict,
 )
+from orchestrator.cli.many_runs_options import add_compare, add_note, add_runs, add_tag
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
@@ -63,6 +64,10 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         _add_search_spaces,
         add_config,
         _add_report,
+        add_runs,
+        add_compare,
+        add_tag,
+        add_note,
         add_predict,
         add_evaluate,
         add_drift,

@@ -45,7 +45,7 @@ def resolve(
         loaded.pop("recipe", None)
     _apply(values, {"recipe": recipe, **_recipe(recipe)}, source=f"recipe {recipe}")
     if file is not None:
-        _apply(values, _flatten(loaded), source=str(file))
+        _apply(values, flatten(loaded), source=str(file))
     _apply(values, dict(overrides or {}), source="overrides")
     _apply(values, dict(_parse_setting(s) for s in settings), source="--set")
     return validated(values, source=str(file or "--set"))
@@ -186,12 +186,13 @@ def _parse_setting(setting: str) -> tuple[str, Any]:
         raise InputError(f"--set {setting}: the value is not valid YAML") from None
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name every value of a tree of mappings by its keys, joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{name}.")
+            flat |= flatten(value, f"{name}.")
         else:
             flat[name] = value
     return flat
@@ -217,7 +218,7 @@ def _mend(key: str, part: Any, values: Mapping[str, Any]) -> str:
     if group and isinstance(part, dict):
         known = {name: f"{group}.{name}" for name in part}
     else:  # a group that is none, or a setting without its group
-        known = {name: name for name in _flatten(values)} | {name: name for name in values}
+        known = {name: name for name in flatten(values)} | {name: name for name in values}
         last = key
         alone = [name for name in known if name.rpartition(".")[2] == key]
         if len(alone) == 1:

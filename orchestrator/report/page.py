@@ -58,9 +58,9 @@ def page(
     shown, trials = shown_entries(summary), _records(table)
     reference = summary["hypervolume_reference"]
     went = course(ended, evaluated, (reference["mean_accuracy"], reference["gap"]))
-    style, script = _asset("style.css"), Markup("").join(map(_asset, SCRIPTS))
+    style, script = asset("style.css"), Markup("").join(map(asset, SCRIPTS))
     complete = [trial for trial in trials if trial["state"] == "complete"]
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         name=run.path.name,
         summary=summary,
         short=in_short(summary),
@@ -86,13 +86,14 @@ def page(
         live=live_data(run, evaluated, summary, went),
         config=read_text(run.path / "config.yaml"),
         style=style,
-        style_hash=_hash(style),
+        style_hash=digest(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=digest(script),
     )  # fmt: skip
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Make what renders our pages; whatever they show is escaped."""
     environment = Environment(
         loader=PackageLoader("orchestrator.report"),
         autoescape=True,
@@ -115,13 +116,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """Read a style or a script of ours, which goes into the page as it is."""
     file = files("orchestrator.report") / "templates" / name
     return Markup(file.read_text(encoding="utf-8"))
 
 
-def _hash(source: str) -> str:
+def digest(source: str) -> str:
     """Return what a content security policy knows an inline style or script by."""
     digest = hashlib.sha256(source.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
