@@ -21,6 +21,7 @@ from orchestrator.report.dumbbells import dumbbells, shown_entries
 from orchestrator.report.live import live_data
 from orchestrator.report.words import (
     cost_words,
+    fails_most,
     in_short,
     price,
     recommended,
@@ -65,6 +66,7 @@ def page(
         summary=summary,
         short=in_short(summary),
         price=price(summary),
+        fails_most=fails_most(summary),
         cost=cost_words(summary),
         shown=shown,
         single=shown_entries(summary, together=False),

@@ -25,6 +25,7 @@ from orchestrator.judging.judge import (
 from orchestrator.judging.paired_change import NO_CHANGE, Change, paired_change
 from orchestrator.judging.rates import in_words, rates
 from orchestrator.judging.verdict import Claim, verdict
+from orchestrator.report.beyond import other_faces, where_it_fails
 from orchestrator.run.cost import in_summary
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES, read
@@ -63,7 +64,8 @@ def summarise(
     that of `orchestrator.judging.verdict.verdict`, ``ensembles`` that of `_ensembles`, and
     ``optimism`` how much higher the fair metric of the search's best was on the faces that chose it
     than on those of the folds, null where it was not retrained.
-    ``notes`` are sentences on what the figures cannot say.
+    ``failures`` and ``evaluations`` are those of `orchestrator.report.beyond`; ``notes`` are
+    sentences on what the figures cannot say.
     ``seconds`` adds up the time of the search's trials in training; ``wall_seconds`` is how long
     the run took, and ``wall_search_seconds`` the search alone, null when it left no
     ``progress.json``; ``images_per_second`` is the median over complete trials, null without one.
@@ -107,6 +109,8 @@ def summarise(
             trained_on(confirmed["trials"][won.trial.id]) if won and confirmed else None,
             use["members"] if use else 1,
         ),
+        "failures": where_it_fails(run, use["trial_id"]) if use else None,
+        "evaluations": other_faces(run),
         "fair_lambda": fair_lambda,
         "hypervolume": hypervolume(*objectives(evaluated), REFERENCE_POINT),
         "hypervolume_shared": hypervolume(*objectives(evaluated, "shared"), REFERENCE_POINT),

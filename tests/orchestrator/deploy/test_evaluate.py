@@ -1,6 +1,7 @@
 """A network on other faces: figures as fairlearn and scikit-learn have them, and what shifted."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from orchestrator.base.files import read_json, remove_tree
 from orchestrator.cli import main
+from orchestrator.data.store.store import Store
 from orchestrator.judging.appearance import appearance
+from orchestrator.report.report import write_report
 from orchestrator.run.directory import Run
 
 
@@ -203,3 +206,43 @@ def test_appearance_is_pillows() -> None:
     assert contrast == pytest.approx(grey.stddev[0] / 255, abs=0.003)
     flat = np.full((1, 16, 16, 3), 77, np.uint8)
     assert appearance(flat)[0] == pytest.approx([77 / 255, 0, 0], abs=1e-6)
+
+
+def test_the_report_says_where_it_fails_and_what_other_faces_said(
+    trained: Run, other: Path, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    assert evaluate(run, other, "--name", "<other>") == 0
+    summary = write_report(run)
+    known = Store.open(run.data["path"]).attributes()
+    assert known is not None
+    test = run.trial("t000").predictions.query("split == 'test'").set_index("filename")
+    right = (test["logit"] > 0) == (test["label"] == 1)
+    cells = 0
+    for gender in (-1, 1):
+        group = test.index[test["gender"] == gender]
+        for name in known:
+            has = known.loc[group, name]
+            cells += min(has.sum(), (~has).sum()) >= 20
+    assert summary["failures"]["looked_at"] == cells
+    for one in summary["failures"]["found"]:
+        group = test.index[test["gender"] == (-1 if one["gender"] == "women" else 1)]
+        has = known.loc[group, one["attribute"]]
+        assert one["accuracy"] == right[group][has].mean()
+    names = [one["name"] for one in summary["evaluations"]]
+    assert "<other>" in names
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;other&gt;" in page
+    assert "<other>" not in page
+    assert f"Of {cells} groups of an attribute and a gender" in page
+
+
+def test_where_it_fails_is_not_said_where_the_faces_are_not_there(
+    trained: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    recorded = run.path / "config.yaml"
+    recorded.write_text(recorded.read_text().replace(trained.data["path"], "/nowhere/data"))
+    assert write_report(Run(run.path))["failures"] is None
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "is not at hand" in page
