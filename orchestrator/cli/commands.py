@@ -15,6 +15,7 @@ from orchestrator.base.files import (
 from orchestrator.base.interrupts import INTERRUPTED
 from orchestrator.cli.arguments import open_data, prepare_options
 from orchestrator.cli.evaluate import drift, evaluate
+from orchestrator.cli.explain import explain
 from orchestrator.cli.export import export
 from orchestrator.cli.many_runs import compare, note, runs, tag
 from orchestrator.cli.parser import build, parse
@@ -195,6 +196,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": predict,
     "evaluate": evaluate,
     "drift": drift,
+    "explain": explain,
     "export": export,
     "inspect": inspect,
     "watch": watch,

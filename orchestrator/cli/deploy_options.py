@@ -120,6 +120,22 @@ def add_drift(commands: Any) -> None:
     parser.set_defaults(command_name="drift")
 
 
+def add_explain(commands: Any) -> None:
+    """Add `explain`."""
+    parser = commands.add_parser(
+        "explain", help="show what a trained network goes by in faces, by gender and class"
+    )
+    _add_trial(parser)
+    parser.add_argument(
+        "--faces",
+        type=int,
+        default=25,
+        metavar="N",
+        help="test faces of each gender and class (25)",
+    )
+    parser.set_defaults(command_name="explain")
+
+
 def _add_trial(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", dest="target", required=True, metavar="RUN")
     parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")

@@ -45,6 +45,7 @@ EXAMPLES = {
         "fairfront drift --run runs/1 --images photos",
         "fairfront drift --run runs/1 --table new.csv --images photos --json",
     ),
+    "explain": ("fairfront explain --run runs/1", "fairfront explain --run runs/1 --trial t007"),
     "export": (
         "fairfront export --run runs/1 --out shipped",
         "fairfront export --run runs/1 --out shipped --format onnx onnx-int8 pt2 safetensors",
@@ -74,7 +75,7 @@ EXAMPLES = {
     ),
 }
 """Command lines to copy, by command."""
-AT_WORK = ("prepare", "train", "sweep", "predict", "evaluate", "drift", "demo")
+AT_WORK = ("prepare", "train", "sweep", "predict", "evaluate", "drift", "explain", "demo")
 """Commands that show what they are at, unless told not to."""
 AS_JSON = (
     "inspect",

@@ -13,6 +13,7 @@ from orchestrator.cli.deploy_options import (
     add_column,
     add_drift,
     add_evaluate,
+    add_explain,
     add_export,
     add_predict,
 )
@@ -71,6 +72,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_predict,
         add_evaluate,
         add_drift,
+        add_explain,
         add_export,
         _add_watch,
         _add_dashboard,

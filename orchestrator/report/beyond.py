@@ -1,5 +1,6 @@
 """What a report says beyond the run's own figures: where a network fails, and other faces."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import children, read_json
+from orchestrator.base.files import children, read_bytes, read_json
+from orchestrator.judging.explanation import sentences
 from orchestrator.judging.failures import failures
 from orchestrator.judging.fairness import WOMAN, predict_labels
 from orchestrator.run.directory import Run
@@ -40,6 +42,15 @@ def where_it_fails(run: Run, trial_id: str) -> dict[str, Any] | None:
     columns = {name: has[name].to_numpy(np.bool_) for name in has.columns}
     correct = predict_labels(rows.logit) == rows.label
     return asdict(failures(columns, correct, rows.gender == WOMAN))
+
+
+def explained(run: Run, trial_id: str) -> dict[str, Any] | None:
+    """Return what `fairfront explain` said of a trial, and its picture as a URI; None: nothing."""
+    file = run.explanations_path / f"{trial_id}.json"
+    if not file.exists():
+        return None
+    picture = base64.b64encode(read_bytes(run.explanations_path / f"{trial_id}.png")).decode()
+    return {"sentences": sentences(read_json(file)), "picture": f"data:image/png;base64,{picture}"}
 
 
 def other_faces(run: Run) -> list[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from orchestrator.judging.fairness import GroupMetrics, metrics_from_counts
 from orchestrator.judging.judge import Evaluated
 from orchestrator.judging.paired_change import effect
 from orchestrator.report import digits
+from orchestrator.report.beyond import explained
 from orchestrator.report.course import ENOUGH, course, importances, stopped_at
 from orchestrator.report.dumbbells import dumbbells, shown_entries
 from orchestrator.report.live import live_data
@@ -67,6 +68,7 @@ def page(
         short=in_short(summary),
         price=price(summary),
         fails_most=fails_most(summary),
+        explained=explained(run, summary["verdict"]["trial_id"]) if shown else None,
         cost=cost_words(summary),
         shown=shown,
         single=shown_entries(summary, together=False),

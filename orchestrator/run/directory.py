@@ -20,6 +20,7 @@
     RUN/confirm/<id>/            retrainings on new seeds, each with a trial's files
     RUN/ensembles/<id>-ensemble/ those of the best trial as one network, with a trial's files
     RUN/evaluations/<name>.json  what a trial came to on other faces; made by `evaluate`
+    RUN/explanations/<id>.json .png what a trial goes by in faces; made by `explain`
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
 
@@ -185,6 +186,11 @@ class Run:
     def evaluations_path(self) -> Anywhere:
         """The folder of what its trials came to on other faces."""
         return self.path / "evaluations"
+
+    @property
+    def explanations_path(self) -> Anywhere:
+        """The folder of what its trials go by in faces."""
+        return self.path / "explanations"
 
     @property
     def logs_path(self) -> Anywhere:
