@@ -17,7 +17,7 @@ from orchestrator.config.settings import Config
 from orchestrator.search.space_settings import check_space
 from search_spaces import get
 
-COMMANDS = ("prepare", "train", "sweep", "report", "predict")
+COMMANDS = ("prepare", "train", "sweep", "report", "predict", "evaluate", "drift", "explain")
 SECRETS = {
     "--study-storage": "FAIRFRONT_STUDY_STORAGE",
     "--webhook": "FAIRFRONT_WEBHOOK",
@@ -143,7 +143,7 @@ def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def _places(command: str, parsed: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Give what a command line calls a place, the place, and whether the job makes it."""
-    run = "--run" if command == "predict" else "RUN"
+    run = "RUN" if command == "report" else "--run"
     names = {
         "source": "SOURCE", "target": run, "data": "--data", "out": "--out", "images": "--images",
         "table": "--table",

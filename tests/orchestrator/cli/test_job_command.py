@@ -39,6 +39,9 @@ def check(command: str, root: Path, *, sent: bool = True) -> JobCommand:
         "train --data /data --out /run --set model.weights=random",
         "report /run",
         "predict --run /run --images /faces --out /predictions.csv",
+        "evaluate --run /run --data s3://bucket/other --shift",
+        "drift --run s3://bucket/run --images /new --json",
+        "explain --run /run --faces 5",
     ],
 )
 def test_commands_that_mean_the_same_on_a_cluster(command: str, root: Path):
@@ -57,6 +60,9 @@ def test_commands_that_mean_the_same_on_a_cluster(command: str, root: Path):
         ("train --data=data --out /run", "--data data: "),
         ("sweep --data /data --out ~/run", "--out ~/run: "),
         ("report run", "RUN run: "),
+        ("evaluate --run run --data /d", "--run run: "),
+        ("evaluate --run /run --data other", "--data other: "),
+        ("drift --run /run --images new", "--images new: "),
         ("sweep --data /d --out /r --warm-start /a --warm-start b", "--warm-start b: "),
         ("predict --run run --images /f --out /p.csv", "--run run: "),
         ("predict --run /r --table t.csv --images /f --out /p.csv", "--table t.csv: "),
