@@ -20,6 +20,7 @@ from orchestrator.cli.export import export
 from orchestrator.cli.many_runs import compare, note, runs, tag
 from orchestrator.cli.parser import build, parse
 from orchestrator.cli.predict import predict
+from orchestrator.cli.push import push
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
 from orchestrator.data.splits import describe_counts
 from orchestrator.data.store.store import DROPPED
@@ -198,6 +199,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "drift": drift,
     "explain": explain,
     "export": export,
+    "push": push,
     "inspect": inspect,
     "watch": watch,
     "dashboard": dashboard,

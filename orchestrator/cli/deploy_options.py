@@ -57,6 +57,20 @@ def add_export(commands: Any) -> None:
     parser.set_defaults(command_name="export")
 
 
+def add_push(commands: Any) -> None:
+    """Add `push`."""
+    parser = commands.add_parser(
+        "push", help="send what export wrote to a model hub; without --send say what would be sent"
+    )
+    parser.add_argument("folder", metavar="DIR", help="what export wrote")
+    parser.add_argument("--to", required=True, metavar="hf://USER/NAME", help="where to")
+    parser.add_argument("--send", action="store_true", help="send it")
+    parser.add_argument(
+        "--private", action="store_true", help="to a repository that others cannot see"
+    )
+    parser.set_defaults(command_name="push")
+
+
 def _add_threshold(parser: argparse.ArgumentParser, more: str = "") -> None:
     kinds = ("fixed", "shared", *["by-gender"] * bool(more))
     parser.add_argument(

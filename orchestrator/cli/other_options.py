@@ -50,6 +50,10 @@ EXAMPLES = {
         "fairfront export --run runs/1 --out shipped",
         "fairfront export --run runs/1 --out shipped --format onnx onnx-int8 pt2 safetensors",
     ),
+    "push": (
+        "fairfront push shipped --to hf://me/fair-blond",
+        "fairfront push shipped --to hf://me/fair-blond --private --send",
+    ),
     "watch": ("fairfront watch runs/1", "fairfront watch runs/1 --once"),
     "dashboard": ("fairfront dashboard runs/1",),
     "submit": (

@@ -16,6 +16,7 @@ from orchestrator.cli.deploy_options import (
     add_explain,
     add_export,
     add_predict,
+    add_push,
 )
 from orchestrator.cli.many_runs_options import add_compare, add_note, add_runs, add_tag
 from orchestrator.cli.other_options import (
@@ -74,6 +75,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_drift,
         add_explain,
         add_export,
+        add_push,
         _add_watch,
         _add_dashboard,
         add_submit,

@@ -9,6 +9,9 @@ from jinja2 import Environment, StrictUndefined
 from orchestrator.deploy.shipped import FORMATS
 from orchestrator.judging.intervals import Limits, of_fair, of_gap, wilson
 
+CARD = "README.md"
+"""The name that hubs know a card by."""
+
 
 def model_card(about: Mapping[str, Any]) -> str:
     """Return the card, as Markdown with the header that model hubs read.

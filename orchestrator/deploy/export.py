@@ -27,7 +27,7 @@ from orchestrator.base.files import (
     write_text,
 )
 from orchestrator.data.store.store import Store
-from orchestrator.deploy.card import model_card
+from orchestrator.deploy.card import CARD, model_card
 from orchestrator.deploy.shipped import FORMATS, OPSET, WRITERS, Shipped, trace
 from orchestrator.judging.judge import evaluate_trial
 from orchestrator.run.directory import Run
@@ -85,7 +85,7 @@ def export(
             checked = {} if store is None else _check_onnx(folder, shipped, store, trial, about)
             about |= {"opset": OPSET, "checks": checked}
         write_json(folder / "model.json", about)
-        write_text(folder / "README.md", model_card(about))
+        write_text(folder / CARD, model_card(about))
         if out.exists():
             out.rmdir()
         folder.replace(out)
