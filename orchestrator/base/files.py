@@ -193,6 +193,26 @@ def children(folder: Anywhere) -> list[Anywhere]:
     return [folder / name for name in sorted(names)]
 
 
+def listed_sizes(folder: Anywhere) -> dict[str, int]:
+    """Return the bytes of the files in a folder, by name, as far as its file system lists them.
+
+    An object store says them of a thousand files in a request. A web server says none, and one that
+    fails is better asked for a file, whose name its error then has.
+    """
+    try:
+        if isinstance(folder, Path):
+            with os.scandir(folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries}
+        found = folder.fs.ls(folder.path, detail=True)
+    except Exception:  # file systems raise what the libraries beneath them do
+        return {}
+    return {
+        entry["name"].rpartition("/")[2]: entry["size"]
+        for entry in found
+        if entry["type"] == "file" and entry["size"] is not None
+    }
+
+
 def write_json(path: Anywhere, value: Any) -> None:
     """Write JSON with an indent of 2; NaN is refused, since JSON has none."""
     text = json.dumps(value, indent=2, allow_nan=False)

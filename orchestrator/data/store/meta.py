@@ -1,11 +1,13 @@
 """``meta.json``: what a prepared data set is, and where its parts lie."""
 
+import json
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, read_json
+from orchestrator.base.files import Anywhere, cause_of, read_text, reason_of
 from orchestrator.base.strict import Strict
 from orchestrator.data.splits import GENDERS, Counts, SplitBy, count_strata, describe_empty
 
@@ -81,15 +83,21 @@ def read_meta(path: Anywhere) -> Meta:
     InputError
         There is none, or it is of another format version, or not as it should be.
     """
-    if not (path / "meta.json").exists():
+    try:
+        text = read_text(path / "meta.json")
+        content = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path / 'meta.json'}: not valid JSON ({error})") from None
+    except Exception as error:  # file systems raise what the libraries beneath them do
+        if not isinstance(cause_of(error), FileNotFoundError):
+            raise InputError(f"{path / 'meta.json'}: {reason_of(error)}") from None
         unfinished = path.with_name(path.name + ".partial")
         mend = (
             f"{unfinished} is an unfinished one: run the same prepare again to finish it"
             if unfinished.exists()
             else "make it with `fairfront prepare SOURCE --out DATA`"
         )
-        raise InputError(f"{path}: no prepared data here (no meta.json); {mend}")
-    content = read_json(path / "meta.json")
+        raise InputError(f"{path}: no prepared data here (no meta.json); {mend}") from None
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(
@@ -97,7 +105,7 @@ def read_meta(path: Anywhere) -> Meta:
             + PREPARE_AGAIN
         )
     try:
-        return Meta.model_validate_json((path / "meta.json").read_bytes())
+        return Meta.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
