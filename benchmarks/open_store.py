@@ -2,9 +2,9 @@
 
     python benchmarks/open_store.py [--shards 5000] [--milliseconds 20]
 
-Shards of a few rows, since no pixel is read. "By footers" is how a data set was opened at first: each
-shard's size was asked for and its footer read. S3 is moto's on loopback, in a process of its own;
-before each request we wait for the milliseconds that one takes where the server is far.
+Shards of a few rows, since no pixel is read. "By footers" is how a data set was opened at first:
+the size of each shard was asked for and its footer read. S3 is moto's on loopback, in a process of
+its own; before each request we wait for the milliseconds that one takes where the server is far.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def counted(milliseconds: float) -> Iterator[Counter[str]]:
 
 def upload(data: Path, there: Anywhere) -> None:
     there.fs.call_s3("create_bucket", Bucket="faces")
-    there.fs.put(str(data), there.path, recursive=True)
+    there.fs.put(str(data), there.path, recursive=True, batch_size=8)
 
 
 def seconds(open_: Callable[[str | Path], Store], where: str | Path) -> float:

@@ -222,9 +222,16 @@ def write_json(path: Anywhere, value: Any) -> None:
 def read_json(path: Anywhere) -> Any:
     """Read a JSON file; one that is missing or not JSON raises `InputError`."""
     try:
-        return json.loads(read_text(path))
+        content = read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    return parse_json(content, path)
+
+
+def parse_json(content: bytes, path: Anywhere) -> Any:
+    """Parse what was read of a JSON file; `InputError`, with the file's name, where it is none."""
+    try:
+        return json.loads(content.decode())
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 

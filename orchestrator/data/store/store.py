@@ -129,7 +129,7 @@ class Store:
             label=table["label"].to_numpy(),
             gender=table["gender"].to_numpy(),
             rank=table["rank"].to_numpy(),
-            filename=table["filename"].to_numpy(zero_copy_only=False),
+            filename=table["filename"].cast(pa.large_string()).combine_chunks(),
             identity=table["identity"].fill_null(-1).to_numpy(),
             block=blocks_of([len(table) for table in tables], self.meta.block_rows),
         )
