@@ -49,9 +49,9 @@ def chunk_rows(rows: int, image_size: int) -> int:
 
     2,048 faces of 80 pixels are shards of 24 and 8 MB; fewer faces still make 16 chunks, for the
     cores to share and the progress to move. From 819,200 on chunks grow by the root of the number,
-    up to `LONG_CHUNK_BYTES`: of these `prepare` holds 300 MB, where it is 75 of an ordinary chunk,
-    and who loads a split twice a shard's 96. Then a footer is still among the last 64 KB of its
-    file, which Parquet's readers ask for first.
+    up to `LONG_CHUNK_BYTES`: of these `prepare` holds 300 MB, where it is 60 of an ordinary chunk,
+    and who loads a split 200 MB a core, where it is 50. Then a footer is still among the last 64 KB
+    of its file, which Parquet's readers ask for first.
 
     Parameters
     ----------

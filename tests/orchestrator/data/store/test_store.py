@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -87,6 +88,17 @@ def test_opening_reads_what_was_prepared(store: Store) -> None:
     assert (first.label.dtype, first.gender.dtype, first.rank.dtype) == (np.int8, np.int8, np.int32)
     assert first.identity.dtype == np.int32
     assert len(first) == 8
+
+
+def test_names_are_read_where_they_lie_by_whoever_a_split_is_shared_with(store: Store) -> None:
+    """As from Ray's object store: what is pickled apart is not copied."""
+    arrays, apart = store.load("train"), list[pickle.PickleBuffer]()
+    packed = pickle.dumps(arrays, protocol=5, buffer_callback=apart.append)
+    assert arrays.filename[0].as_py().encode() not in packed
+    again = pickle.loads(packed, buffers=apart)
+    assert again.filename.equals(arrays.filename)
+    for here, there in zip(arrays.filename.buffers(), again.filename.buffers(), strict=True):
+        assert (here and here.address) == (there and there.address)
 
 
 def test_pixels_lie_in_a_shard_uncompressed_and_without_statistics(store: Store) -> None:
