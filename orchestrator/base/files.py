@@ -203,6 +203,7 @@ def listed_sizes(folder: Anywhere) -> dict[str, int]:
         if isinstance(folder, Path):
             with os.scandir(folder) as entries:
                 return {entry.name: entry.stat().st_size for entry in entries}
+        folder.fs.invalidate_cache(folder.path)  # others write here, too
         found = folder.fs.ls(folder.path, detail=True)
     except Exception:  # file systems raise what the libraries beneath them do
         return {}
