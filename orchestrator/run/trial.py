@@ -206,6 +206,8 @@ class Trial:
     def write_result(self, result: TrialResult) -> None:
         """Write how the trial ended: the last file, so a trial that has it has them all."""
         write_json(self.path / "result.json", {**result.model_dump(), "format": FORMAT})
+        for known in ("_ending", "result", "ended_at"):  # of an ending before
+            self.__dict__.pop(known, None)
 
 
 def in_order_of_ending(trials: Iterable[Trial]) -> list[Trial]:

@@ -88,7 +88,8 @@ def test_a_trial_that_is_begun_anew_has_not_ended(tmp_path: Path) -> None:
     run.begin_anew(run.trial("plain"))
     assert run.ended() == [complete]
     run.begin_anew(run.trial("plain"))  # as one that has never ended
-    run.trial("plain").write_result(complete.result)
+    failed.write_result(complete.result)
+    assert failed.result.state == "complete"
     assert [trial.result.state for trial in run.ended()] == ["complete", "complete"]
 
 
