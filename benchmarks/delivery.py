@@ -131,7 +131,7 @@ def main() -> None:
     torch.set_num_threads(1)  # as in a trial on a CPU, of which there is one a core
     device, store = pick_device(), Store.open(data)
     arrays = store.load("train")
-    paths = [str(images / name) for name in arrays.filename]
+    paths = [str(images / name) for name in arrays.filename.to_pylist()]
     rivals = torch_ways(arrays, paths, device)
     for way in rivals.values():  # forks their workers, before Ray starts its threads
         images_per_second(way(0), device)

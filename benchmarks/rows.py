@@ -1,27 +1,31 @@
 """What a row costs where it is no pixels: bytes of a split's columns, and time to draw an epoch.
 
-    python benchmarks/rows.py [--rows 1000000 4000000]
+    python benchmarks/rows.py [--rows 1000000 10000000]
 
 Rows as CelebA's, with file names of ten letters, in blocks of 54. "Shared" is what the columns take
-in the object store, once a node; "in a process" what they take once more in each process that has
-fetched them, where names are objects of Python's; "fetched" the time that this takes. An epoch is
-drawn by every worker: who is in it, in which order, dealt to whom, in which windows.
+in the object store, once a node; "in a process" what each process has of its own (the kernel's
+"Anonymous") once it has fetched them; "fetched" the CPU time that this takes. An epoch is drawn by
+every worker: who is in it, in which order, dealt to whom, in which windows. Names are strings of
+Python's, as at first, and Arrow's, as they are now.
 """
 
 import argparse
 import pickle
 import time
 import tracemalloc
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import ray
 
 from orchestrator.config.settings import BalanceConfig
 from orchestrator.data.balance import draw_rows
 from orchestrator.data.epoch_order import deal, epoch_order
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.data.store.streaming import window_bounds
+from orchestrator.distributed.ray_session import session
 
 UNDERSAMPLE = BalanceConfig(policy="undersample")
 
@@ -40,7 +44,7 @@ def columns(rows: int) -> Arrays:
         label=label,
         gender=gender,
         rank=rank,
-        filename=np.array([f"{row:06}.jpg" for row in range(rows)], object),
+        filename=pa.array((f"{row:06}.jpg" for row in range(rows)), pa.large_string()),
         identity=np.zeros(rows, np.int32),
         block=np.arange(rows, dtype=np.int32) // 54,
     )
@@ -55,44 +59,71 @@ def draw(arrays: Arrays) -> int:
     return len(window_bounds(arrays.block[order]))
 
 
-def measured(do: Callable[[], Any]) -> tuple[Any, float, float, float]:
-    """Return what something gives, the bytes that it leaves, those at its peak, its CPU seconds."""
+def drawing(arrays: Arrays) -> tuple[float, int]:
+    """Return the CPU seconds and the bytes, at their peak, of drawing an epoch."""
     begun = time.process_time()
-    do()  # untraced, since tracing takes time
+    draw(arrays)  # untraced, since tracing takes time
     seconds = time.process_time() - begun
     tracemalloc.start()
-    result = do()
-    left, peak = tracemalloc.get_traced_memory()
+    draw(arrays)
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return result, left, peak, seconds
+    return seconds, peak
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 4_000_000])
-    arguments = parser.parse_args()
-    print("| rows | shared, bytes a row | in a process | fetched, us a row "
-          "| epoch drawn, us a row | at its peak, bytes a row |")  # fmt: skip
-    print("|---|---|---|---|---|---|")
-    for rows in arguments.rows:
-        print(f"| {rows:,} | {' | '.join(figures(columns(rows)))} |", flush=True)
+def own_bytes() -> int:
+    """Return the bytes of this process that are no file's, and no shared memory."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("Anonymous:"))
+    return 1024 * int(kilobytes)
+
+
+@ray.remote(max_calls=1)
+def fetch(
+    warm: "list[ray.ObjectRef[Arrays]]", references: "list[ray.ObjectRef[Arrays]]"
+) -> tuple[float, int]:
+    """Return the CPU seconds and the bytes of having columns that are in the object store."""
+    ray.get(warm[0])  # imports what they are
+    before, begun = own_bytes(), time.process_time()
+    arrays = ray.get(references[0])
+    seconds, left = time.process_time() - begun, own_bytes() - before
+    assert len(arrays.filename) == len(arrays)
+    return seconds, left
+
+
+def shared_bytes(arrays: Arrays) -> int:
+    buffers: list[pickle.PickleBuffer] = []
+    packed = pickle.dumps(arrays, protocol=5, buffer_callback=buffers.append)
+    return len(packed) + sum(buffer.raw().nbytes for buffer in buffers)
 
 
 def figures(arrays: Arrays) -> list[str]:
     """Return the table's cells, each divided by the rows."""
-    buffers: list[pickle.PickleBuffer] = []
-    packed = pickle.dumps(arrays, protocol=5, buffer_callback=buffers.append)
-    shared = len(packed) + sum(buffer.raw().nbytes for buffer in buffers)
-    _, left, _, fetched = measured(lambda: pickle.loads(packed, buffers=buffers))
-    _, _, peak, drawn = measured(lambda: draw(arrays))
+    seconds, left = ray.get(fetch.remote([ray.put(columns(1))], [ray.put(arrays)]))
+    drawn, peak = drawing(arrays)
     rows = len(arrays)
     return [
-        f"{shared / rows:.0f}",
-        f"{left / rows:.0f}",
-        f"{fetched / rows * 1e6:.2f}",
+        f"{shared_bytes(arrays) / rows:.0f}",
+        f"{left / rows:.1f}",
+        f"{seconds / rows * 1e6:.3f}",
         f"{drawn / rows * 1e6:.2f}",
         f"{peak / rows:.0f}",
     ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    arguments = parser.parse_args()
+    with session():
+        print("| rows | names | shared, bytes a row | in a process | fetched, us a row "
+              "| epoch drawn, us a row | at its peak, bytes a row |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|")
+        for rows in arguments.rows:
+            arrow = columns(rows)
+            python = replace(arrow, filename=arrow.filename.to_numpy(zero_copy_only=False))
+            for names, arrays in (("Python's", python), ("Arrow's", arrow)):
+                print(f"| {rows:,} | {names} | {' | '.join(figures(arrays))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -105,7 +106,7 @@ def pixels(rows: int, seed: int, side: int = SIDE) -> Arrays:
         label=(np.arange(rows) % 5 == 0).astype(np.int8),
         gender=np.where(np.arange(rows) % 2, 1, -1).astype(np.int8),
         rank=np.zeros(rows, np.int32),
-        filename=np.array([str(row) for row in range(rows)], dtype=object),
+        filename=pa.array(map(str, range(rows)), pa.large_string()),
         identity=np.arange(rows, dtype=np.int32),
         block=np.arange(rows, dtype=np.int32) // 54,
     )

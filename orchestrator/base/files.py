@@ -193,6 +193,27 @@ def children(folder: Anywhere) -> list[Anywhere]:
     return [folder / name for name in sorted(names)]
 
 
+def listed_sizes(folder: Anywhere) -> dict[str, int]:
+    """Return the bytes of the files in a folder, by name, as far as its file system lists them.
+
+    An object store says them of a thousand files in a request. A web server says none, and one that
+    fails is better asked for a file, whose name its error then has.
+    """
+    try:
+        if isinstance(folder, Path):
+            with os.scandir(folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries}
+        folder.fs.invalidate_cache(folder.path)  # others write here, too
+        found = folder.fs.ls(folder.path, detail=True)
+    except Exception:  # file systems raise what the libraries beneath them do
+        return {}
+    return {
+        entry["name"].rpartition("/")[2]: entry["size"]
+        for entry in found
+        if entry["type"] == "file" and entry["size"] is not None
+    }
+
+
 def write_json(path: Anywhere, value: Any) -> None:
     """Write JSON with an indent of 2; NaN is refused, since JSON has none."""
     text = json.dumps(value, indent=2, allow_nan=False)
@@ -202,9 +223,16 @@ def write_json(path: Anywhere, value: Any) -> None:
 def read_json(path: Anywhere) -> Any:
     """Read a JSON file; one that is missing or not JSON raises `InputError`."""
     try:
-        return json.loads(read_text(path))
+        content = read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    return parse_json(content, path)
+
+
+def parse_json(content: bytes, path: Anywhere) -> Any:
+    """Parse what was read of a JSON file; `InputError`, with the file's name, where it is none."""
+    try:
+        return json.loads(content.decode())
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 

@@ -50,6 +50,8 @@ class S3(S3FileSystem):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         # What another process has written must be seen; botocore's tries would multiply ours.
         options.setdefault("use_listings_cache", False)
+        # With more, each file's size is asked for before it is read, lest it is a large one.
+        options.setdefault("max_concurrency", 1)
         once = {"retries": {"mode": "standard", "total_max_attempts": 1}}
         options["config_kwargs"] = once | (options.get("config_kwargs") or {})
         super().__init__(*args, **options)

@@ -166,7 +166,7 @@ def _train(run: Run, assignment: "Assignment", store: "Store", screen: "Terminal
     screen.say(describe_draw(config.balance, shared.counts))
     for word in store.meta.empty_strata():
         screen.say(word)
-    (assignment.trial.path / "result.json").unlink(missing_ok=True)  # of a failure before
+    run.begin_anew(assignment.trial)
     begun = progress.begin(run, "train", 1, config.train.epochs, time.time())
     with screen.show(run, begun) as display:
         failure = None

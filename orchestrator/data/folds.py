@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.base.errors import InputError
@@ -75,7 +76,7 @@ def _joined(
         label=label,
         gender=gender,
         rank=assign_ranks(np.zeros(len(label), np.int8), gender, label, kept),
-        filename=both("filename"),
+        filename=pa.concat_arrays([first.filename.take(rows), second.filename.take(others)]),
         identity=both("identity"),
         block=np.concatenate(
             [first.block[rows], first.block.max(initial=-1) + 1 + second.block[others]]

@@ -205,7 +205,7 @@ def _list_store(path: Anywhere, asked: _Asked) -> ToLabel:
     splits = [asked.split] if asked.split else list(SPLITS)
     shards = [(split, shard) for split in splits for shard in store.meta.shards[split]]
     columns = ["filename", *(["label", "gender", "identity"] if asked.keep or asked.gender else [])]
-    tables = [store.read_table(shard.file, columns) for _, shard in shards]
+    tables = [store.read_shard(shard, columns) for _, shard in shards]
     table = pa.concat_tables(tables)
     places = [f"{row}@{shard.file}" for _, shard in shards for row in range(shard.rows)]
     kept = None

@@ -91,7 +91,7 @@ def compare(
     """
     faces = Faces(store, "test", FACES)
     row = {name: number for number, name in enumerate(of_run.filename)}
-    rows = np.array([row[name] for name in faces.filename])
+    rows = np.array([row[name] for name in faces.filename.to_pylist()])
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     made, difference = [], 0.0
     for feed in iter(faces.get_next, None):

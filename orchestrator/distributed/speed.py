@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 import torch
 from ray.exceptions import RayError
@@ -94,7 +95,7 @@ def _noise(rows: int, image_size: int) -> Arrays:
         label=(at // 2 % 2).astype(np.int8),
         gender=np.where(at % 2, 1, -1).astype(np.int8),
         rank=(at // 4).astype(np.int32),
-        filename=np.full(rows, "", object),
+        filename=pa.array([""] * rows, pa.large_string()),
         identity=np.full(rows, -1, np.int32),
         block=np.zeros(rows, np.int32),
     )

@@ -207,14 +207,27 @@ class Run:
         folder = self.ensembles_path if trial_id.endswith(ENSEMBLE) else self.trials_path
         return Trial(folder / trial_id)
 
+    def begin_anew(self, trial: Trial) -> None:
+        """Have a trial that failed not have ended, as far as its files say."""
+        (trial.path / "result.json").unlink(missing_ok=True)
+        self._ended.pop(trial.id, None)
+
+    @cached_property
+    def _ended(self) -> dict[str, Trial]:
+        """Trials that are known to have ended; to ask one is a request where a run is on S3."""
+        return {}
+
     def begun(self) -> list[Trial]:
         """The trials that have a folder, by id."""
         folders = children(self.trials_path)
-        return [Trial(path) for path in folders if not is_local(path) or path.is_dir()]
+        folders = [path for path in folders if not is_local(path) or path.is_dir()]
+        return [self._ended.get(path.name) or Trial(path) for path in folders]
 
     def ended(self) -> list[Trial]:
-        """The trials that ended, however they did, by id."""
-        return [trial for trial in self.begun() if trial.has_ended]
+        """The trials that ended, however they did, by id; the files of each are read once."""
+        ended = [trial for trial in self.begun() if trial.has_ended]
+        self._ended.update({trial.id: trial for trial in ended})
+        return ended
 
     def complete(self) -> list[Trial]:
         """The trials that ran to their end: the only ones that reach the front."""

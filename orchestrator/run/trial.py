@@ -17,6 +17,7 @@ from orchestrator.base.files import (
     Anywhere,
     append_line,
     make_folder,
+    parse_json,
     read_bytes,
     read_json,
     read_text,
@@ -107,20 +108,35 @@ class Trial:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is known how the trial ended."""
-        return (self.path / "result.json").exists()
+        """Whether it is known how the trial ended; once it is, nobody is asked again."""
+        try:
+            return self._ending is not None
+        except FileNotFoundError:
+            return False
+
+    @cached_property
+    def _ending(self) -> bytes:
+        """What says how it ended: to read it is one request, as to ask whether it is there."""
+        return read_bytes(self.path / "result.json")
 
     @cached_property
     def result(self) -> TrialResult:
         """How it ended; `InputError` when another version of fairfront wrote it."""
         path = self.path / "result.json"
+        if not self.has_ended:
+            raise InputError(f"{path}: no such file")
         try:
-            return TrialResult.model_validate(read_json(path))
+            return TrialResult.model_validate(parse_json(self._ending, path))
         except ValidationError as error:
             raise InputError(
                 f"{path}: {first_fault(error)}; it was edited, or is of another version of "
                 "fairfront: use that, or move the trial's folder out of the run"
             ) from None
+
+    @cached_property
+    def ended_at(self) -> int:
+        """When it ended, in nanoseconds since 1970 by the clock of the file system."""
+        return (self.path / "result.json").stat().st_mtime_ns
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -190,8 +206,10 @@ class Trial:
     def write_result(self, result: TrialResult) -> None:
         """Write how the trial ended: the last file, so a trial that has it has them all."""
         write_json(self.path / "result.json", {**result.model_dump(), "format": FORMAT})
+        for known in ("_ending", "result", "ended_at"):  # of an ending before
+            self.__dict__.pop(known, None)
 
 
 def in_order_of_ending(trials: Iterable[Trial]) -> list[Trial]:
     """Sort trials that ended by when they did."""
-    return sorted(trials, key=lambda trial: (trial.path / "result.json").stat().st_mtime_ns)
+    return sorted(trials, key=lambda trial: trial.ended_at)

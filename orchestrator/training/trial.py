@@ -179,7 +179,7 @@ def _predictions(
     parts = [
         pd.DataFrame(
             {
-                "filename": data[split].filename,
+                "filename": data[split].filename.to_numpy(zero_copy_only=False),
                 "split": split,
                 "gender": data[split].gender,
                 "label": data[split].label,

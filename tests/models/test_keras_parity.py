@@ -10,6 +10,7 @@ given our weights before each step, and the loss of that step is compared.
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from keras.src.backend.common import dtypes
@@ -46,7 +47,7 @@ def faces(rows, seed, side):
         label=label,
         gender=gender,
         rank=assign_ranks(np.zeros(rows, np.int8), gender, label, rng.permutation(rows)),
-        filename=np.arange(rows).astype(object),
+        filename=pa.array(map(str, range(rows)), pa.large_string()),
         identity=np.arange(rows, dtype=np.int32),
         block=np.arange(rows, dtype=np.int32) // 54,
     )

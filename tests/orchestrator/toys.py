@@ -1,6 +1,7 @@
 """Small faces that a network learns in a second: class 1 is brighter."""
 
 import numpy as np
+import pyarrow as pa
 
 from orchestrator.data.store.arrays import Arrays
 
@@ -24,7 +25,7 @@ def toy_arrays(rows: int, seed: int = 0) -> Arrays:
         label=label,
         gender=gender,
         rank=rank,
-        filename=np.array([f"{seed}-{row:04}.jpg" for row in range(rows)], dtype=object),
+        filename=pa.array([f"{seed}-{row:04}.jpg" for row in range(rows)], pa.large_string()),
         identity=np.arange(rows, dtype=np.int32),
         block=np.arange(rows, dtype=np.int32) // 16,
     )

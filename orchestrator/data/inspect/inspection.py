@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.filesize import decimal
@@ -255,7 +256,7 @@ def _count_attributes(store: Store, splits: Splits) -> Cooccurrence | None:
     if known is None:
         return None
     return count_together(
-        known.loc[np.concatenate([part.filename for part in parts])],
+        known.loc[pa.concat_arrays([part.filename for part in parts]).to_pylist()],
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.gender for part in parts]),
     )

@@ -12,6 +12,7 @@ the same bytes everywhere. What became of it is written last, and marks it done:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +36,10 @@ PIECE_ROWS = 128
 """Rows decoded between two looks at whether to stop."""
 READ_TOGETHER = 64
 """Files read ahead while as many are decoded."""
-CHUNK_BYTES = 2**26
-"""The most pixels that a process holds at a time; it copies them once."""
+CHUNK_BYTES, LONG_CHUNK_BYTES = 2**26, 160 * 2**20
+"""The most pixels of a chunk, and of one that grows with the number of rows."""
+GROWS_FROM = 100 * 2048
+"""Rows, four times of which make chunks twice as long."""
 MAX_TRIES = 3
 """Processes that may die of a chunk."""
 
@@ -45,7 +48,10 @@ def chunk_rows(rows: int, image_size: int) -> int:
     """Return how many rows make a chunk: a few seconds' work for one core, in little memory.
 
     2,048 faces of 80 pixels are shards of 24 and 8 MB; fewer faces still make 16 chunks, for the
-    cores to share and the progress to move.
+    cores to share and the progress to move. From 819,200 on chunks grow by the root of the number,
+    up to `LONG_CHUNK_BYTES`: of these `prepare` holds 300 MB, where it is 60 of an ordinary chunk,
+    and who loads a split 200 MB a core, where it is 50. Then a footer is still among the last 64 KB
+    of its file, which Parquet's readers ask for first.
 
     Parameters
     ----------
@@ -54,7 +60,9 @@ def chunk_rows(rows: int, image_size: int) -> int:
     image_size
         Pixels a side.
     """
-    return min(2048, max(64, -(-rows // 16)), CHUNK_BYTES // (3 * image_size**2))
+    image = 3 * image_size**2
+    ordinary = min(2048, max(64, -(-rows // 16)), CHUNK_BYTES // image)
+    return max(ordinary, min(ordinary * isqrt(rows // GROWS_FROM), LONG_CHUNK_BYTES // image))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ class Arrays:
     """-1 woman, 1 man."""
     rank: NDArray[np.int32]
     """The position, from 0, in a seeded permutation of the split's gender × class."""
-    filename: NDArray[np.object_]
+    filename: pa.LargeStringArray
+    """As Arrow has strings: shared memory is read in place, where Python would make objects."""
     identity: NDArray[np.int32]
     """A number for each person, -1 where unknown."""
     block: NDArray[np.int32]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, read_json
+from orchestrator.base.files import Anywhere, cause_of, parse_json, read_bytes, reason_of
 from orchestrator.base.strict import Strict
 from orchestrator.data.splits import GENDERS, Counts, SplitBy, count_strata, describe_empty
 
@@ -81,15 +81,20 @@ def read_meta(path: Anywhere) -> Meta:
     InputError
         There is none, or it is of another format version, or not as it should be.
     """
-    if not (path / "meta.json").exists():
+    file = path / "meta.json"
+    try:
+        written = read_bytes(file)
+    except Exception as error:  # file systems raise what the libraries beneath them do
+        if not isinstance(cause_of(error), FileNotFoundError | NotADirectoryError):
+            raise InputError(f"{file}: {reason_of(error)}") from None
         unfinished = path.with_name(path.name + ".partial")
         mend = (
             f"{unfinished} is an unfinished one: run the same prepare again to finish it"
             if unfinished.exists()
             else "make it with `fairfront prepare SOURCE --out DATA`"
         )
-        raise InputError(f"{path}: no prepared data here (no meta.json); {mend}")
-    content = read_json(path / "meta.json")
+        raise InputError(f"{path}: no prepared data here (no meta.json); {mend}") from None
+    content = parse_json(written, file)
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(
@@ -97,8 +102,8 @@ def read_meta(path: Anywhere) -> Meta:
             + PREPARE_AGAIN
         )
     try:
-        return Meta.model_validate_json((path / "meta.json").read_bytes())
+        return Meta.model_validate_json(written)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path / 'meta.json'}: {key}: {first['msg']}; {PREPARE_AGAIN}") from None
+        raise InputError(f"{file}: {key}: {first['msg']}; {PREPARE_AGAIN}") from None

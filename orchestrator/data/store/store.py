@@ -30,6 +30,7 @@ from orchestrator.base.files import (
     Anywhere,
     cause_of,
     is_local,
+    listed_sizes,
     one_line,
     parse_uri,
     reason_of,
@@ -56,9 +57,9 @@ class Store:
     def open(cls, where: str | Anywhere) -> "Store":
         """Open a data set and check that all of it is there.
 
-        Each shard's size, number of rows, columns and fingerprint are compared with
-        ``meta.json``; the pixels are checked, by Parquet's page checksums, when they are read. Of
-        ``dropped.csv`` and ``attributes.parquet`` it is checked that they are there.
+        No shard is read: the sizes that the folders list are compared with ``meta.json``. Whose a
+        shard is, its rows, columns and bytes, by Parquet's page checksums, are checked whenever it
+        is read. Of ``dropped.csv`` and ``attributes.parquet`` it is checked that they are there.
 
         Raises
         ------
@@ -69,11 +70,7 @@ class Store:
         path = parse_uri(where)
         refuse_unreachable(path)
         store = cls(path, read_meta(path))
-        shards = [shard for split in SPLITS for shard in store.meta.shards[split]]
-        others = [DROPPED, *([ATTRIBUTES] if store.meta.attributes else [])]
-        with ThreadPoolExecutor(16) as pool:  # over a network each check is a wait
-            list(pool.map(store._check, shards))
-            list(pool.map(store._size, others))
+        store._check_sizes()
         store._check_counts()
         return store
 
@@ -90,7 +87,7 @@ class Store:
         images = np.empty((starts[-1], side, side, 3), np.uint8)
 
         def read(shard: Shard, start: int) -> pa.Table:
-            table = self.read_table(shard.file)
+            table = self.read_shard(shard)
             images[start : start + shard.rows] = pixels(table["image"])
             return table.drop_columns("image")
 
@@ -107,9 +104,12 @@ class Store:
         Raises
         ------
         InputError
-            The shard is damaged.
+            The shard is damaged, or another data set's.
         """
-        with self._opened(self.path / file) as parquet:
+        path = self.path / file
+        with self._opened(path) as parquet:
+            if parquet.metadata.metadata.get(FINGERPRINT) != self.meta.fingerprint.encode():
+                raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
             table = parquet.read_row_groups(blocks, columns=["image"], use_threads=False)
         return pixels(table["image"])
 
@@ -129,7 +129,7 @@ class Store:
             label=table["label"].to_numpy(),
             gender=table["gender"].to_numpy(),
             rank=table["rank"].to_numpy(),
-            filename=table["filename"].to_numpy(zero_copy_only=False),
+            filename=table["filename"].cast(pa.large_string()).combine_chunks(),
             identity=table["identity"].fill_null(-1).to_numpy(),
             block=blocks_of([len(table) for table in tables], self.meta.block_rows),
         )
@@ -146,10 +146,10 @@ class Store:
             )
         return arrays
 
-    def read_table(self, file: str, columns: list[str] | None = None) -> pa.Table:
-        """Read a file of the data set, or some of its columns; `InputError` if it is damaged."""
-        with self._opened(self.path / file) as parquet:
-            return parquet.read(columns=columns, use_threads=False)
+    def read_shard(self, shard: Shard, columns: list[str] | None = None) -> pa.Table:
+        """Read a shard, or some of its columns; `InputError` if it is damaged or not ours."""
+        ours = schema(self.meta.image_size, self.meta.fingerprint)
+        return self._read(shard.file, ours, shard.rows, columns)
 
     def attributes(self) -> pd.DataFrame | None:
         """Read what else is known of the faces.
@@ -167,25 +167,40 @@ class Store:
         """
         if not self.meta.attributes:
             return None
-        path = self.path / ATTRIBUTES
-        table = self.read_table(ATTRIBUTES)
         ours = attributes_schema(self.meta.attributes, self.meta.fingerprint)
-        if not table.schema.equals(ours, check_metadata=True) or len(table) != self.meta.rows:
-            raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
+        table = self._read(ATTRIBUTES, ours, self.meta.rows)
         known: pd.DataFrame = table.to_pandas().set_index("filename")
         return known
 
-    def _check(self, shard: Shard) -> None:
-        path, size = self.path / shard.file, self._size(shard.file)
-        if size != shard.bytes:
-            raise InputError(
-                f"{path}: damaged: {size} bytes instead of {shard.bytes}; {PREPARE_AGAIN}"
-            )
+    def _read(
+        self, file: str, ours: pa.Schema, rows: int, columns: list[str] | None = None
+    ) -> pa.Table:
+        path = self.path / file
         with self._opened(path) as parquet:
-            columns, rows = parquet.schema_arrow, parquet.metadata.num_rows
-        ours = schema(self.meta.image_size, self.meta.fingerprint)
-        if not columns.equals(ours, check_metadata=True) or rows != shard.rows:
-            raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
+            held = parquet.metadata.num_rows
+            if not parquet.schema_arrow.equals(ours, check_metadata=True) or held != rows:
+                raise InputError(f"{path}: belongs to another data set; {PREPARE_AGAIN}")
+            return parquet.read(columns=columns, use_threads=False)
+
+    def _check_sizes(self) -> None:
+        shards = [shard for split in SPLITS for shard in self.meta.shards[split]]
+        others = [DROPPED, *([ATTRIBUTES] if self.meta.attributes else [])]
+        with ThreadPoolExecutor(16) as pool:  # over a network each is a wait
+            listed = list(pool.map(lambda split: listed_sizes(self.path / split), SPLITS))
+            sizes = {
+                f"{split}/{name}": size
+                for split, of_split in zip(SPLITS, listed, strict=True)
+                for name, size in of_split.items()
+            }
+            files = (*others, *(shard.file for shard in shards))
+            unlisted = [file for file in files if file not in sizes]
+            sizes |= zip(unlisted, pool.map(self._size, unlisted), strict=True)
+        for shard in shards:
+            if sizes[shard.file] != shard.bytes:
+                raise InputError(
+                    f"{self.path / shard.file}: damaged: {sizes[shard.file]} bytes instead of "
+                    f"{shard.bytes}; {PREPARE_AGAIN}"
+                )
 
     def _check_counts(self) -> None:
         for split in SPLITS:

@@ -134,7 +134,7 @@ def stream(store: Store, split: str, reader: Reader = read_here) -> Arrays:
     shards = store.meta.shards[split]
     small = [name for name in schema(1, "").names if name != "image"]
     with ThreadPoolExecutor(16) as pool:
-        tables = list(pool.map(lambda shard: store.read_table(shard.file, small), shards))
+        tables = list(pool.map(lambda shard: store.read_shard(shard, small), shards))
     images = StreamedImages.of(store, [(shard.file, shard.rows) for shard in shards], reader)
     return store.arrays(split, images, tables)
 

@@ -10,6 +10,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
     Anywhere,
     is_local,
+    listed_sizes,
     parse_uri,
     read_json,
     refuse_existing,
@@ -51,6 +52,13 @@ def test_what_is_written_is_read(folder: Anywhere) -> None:
         file.write(b"\x00\x01")
     assert (folder / "t.txt").read_bytes() == b"\x00\x01"
     assert sorted(path.name for path in folder.iterdir()) == ["a.json", "t.txt"]
+
+
+def test_the_sizes_of_a_folder_are_listed(folder: Anywhere) -> None:
+    write_text(folder / "one.txt", "one")
+    write_text(folder / "none.txt", "")
+    assert listed_sizes(folder) == {"one.txt": 3, "none.txt": 0}
+    assert listed_sizes(folder / "missing") == {}
 
 
 def test_half_a_file_is_never_left(folder: Anywhere) -> None:

@@ -6,7 +6,14 @@ import pytest
 from s3_server import KEY, SECRET
 
 from orchestrator.base.errors import StorageError
-from orchestrator.base.files import append_line, children, parse_uri, read_text, write_text
+from orchestrator.base.files import (
+    append_line,
+    children,
+    listed_sizes,
+    parse_uri,
+    read_text,
+    write_text,
+)
 from orchestrator.base.here import copied_here, copy_out, folder_here
 from orchestrator.base.s3 import S3
 from orchestrator.cli import main
@@ -32,6 +39,38 @@ def test_files_are_written_whole_and_listed(tmp_path):
         assert here.is_dir()
     with folder_here(tmp_path) as here:
         assert here == tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What is asked of the server, by Amazon's names."""
+    asked, ours = [], S3._call_s3
+
+    async def call(self, method, *lists, **named):
+        asked.append(method)
+        return await ours(self, method, *lists, **named)
+
+    monkeypatch.setattr(S3, "_call_s3", call)
+    return asked
+
+
+def test_a_file_is_read_in_one_request(asked):
+    path = parse_uri("s3://faces/one")
+    write_text(path, "one")
+    asked.clear()
+    assert read_text(path) == "one"
+    with pytest.raises(FileNotFoundError):
+        read_text(path.with_name("none"))
+    assert asked == ["get_object", "get_object"]
+
+
+def test_the_sizes_in_a_folder_are_one_request(asked):
+    folder = parse_uri("s3://faces/sizes")
+    write_text(folder / "one", "1")
+    write_text(folder / "deep" / "two", "22")
+    asked.clear()
+    assert listed_sizes(folder) == {"one": 1}
+    assert asked == ["list_objects_v2"]
 
 
 def test_a_server_that_comes_back_is_waited_for(s3):

@@ -85,26 +85,30 @@ def test_cross_validation_uses_every_row_once_to_validate(by_people):
     validated = []
     for fold in range(4):
         ours, theirs = cross_validate(train, val, 4, fold, people=by_people)
-        assert set(ours.filename) | set(theirs.filename) == {*train.filename, *val.filename}
-        assert not set(ours.filename) & set(theirs.filename)
+        assert names(ours) | names(theirs) == names(train) | names(val)
+        assert not names(ours) & names(theirs)
         if by_people:
             assert not set(ours.identity) & set(theirs.identity)
         assert len(theirs) == pytest.approx(30, abs=3)
-        validated += list(theirs.filename)
+        validated += theirs.filename.to_pylist()
         for part in (ours, theirs):
             check(part, {**pixels_of(train), **pixels_of(val)})
     assert len(validated) == len(set(validated)) == 120
 
 
+def names(arrays):
+    return set(arrays.filename.to_pylist())
+
+
 def pixels_of(arrays):
-    return dict(zip(arrays.filename, arrays.images, strict=True))
+    return dict(zip(arrays.filename.to_pylist(), arrays.images, strict=True))
 
 
 def check(part, pixels):
     """Rows stay whole, and the ranks of a stratum are 0, 1, 2, … again."""
     columns = [getattr(part, field.name) for field in fields(part) if field.name != "features"]
     assert all(len(column) == len(part) for column in columns)
-    for name, image in zip(part.filename, part.images, strict=True):
+    for name, image in zip(part.filename.to_pylist(), part.images, strict=True):
         assert np.array_equal(image, pixels[name])
     assert part.images.shape[1:] == (SIDE, SIDE, 3)
     for (gender, label), count in count_strata(part.gender, part.label).items():

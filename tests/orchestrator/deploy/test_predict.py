@@ -57,7 +57,7 @@ def test_pixels_are_those_of_training_to_the_byte(trained: Run) -> None:
     task = Task(trained.path / MODEL, store.meta.image_size, None, measured=False)
     for split in ("train", "val", "test"):
         arrays = store.load(split)
-        paths = [str(faces_of(trained).parent / name) for name in arrays.filename]
+        paths = [str(faces_of(trained).parent / name) for name in arrays.filename.to_pylist()]
         images = np.zeros_like(arrays.images)
         assert Decoder(task).decode(paths, images)[0] == [""] * len(paths)
         assert np.array_equal(images, arrays.images)

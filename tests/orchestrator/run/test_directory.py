@@ -13,7 +13,9 @@ from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve
 from orchestrator.report.report import write_report
 from orchestrator.run import directory
+from orchestrator.run import trial as trial_files
 from orchestrator.run.directory import Run
+from orchestrator.run.trial import in_order_of_ending
 from orchestrator.training.early_stopping import kept_so_far
 
 
@@ -59,6 +61,36 @@ def test_a_result_that_was_edited_is_one_line(tmp_path: Path, damage: Any) -> No
     (run.trial("t000").path / "result.json").write_text(json.dumps(damage))
     with pytest.raises(InputError, match=r"t000/result\.json: .*it was edited, or is of another"):
         _ = run.trial("t000").result
+
+
+def test_how_a_trial_ended_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an object store each time is a request, and a sweep asks all its trials many times."""
+    run = make_run(tmp_path / "run", [FakeTrial("t000"), FakeTrial("t001", state="failed")])
+    run.trial("t002").write_params({})
+    read = []
+    monkeypatch.setattr(
+        trial_files, "read_bytes", lambda path: read.append(path) or path.read_bytes()
+    )
+    for _ in range(3):
+        assert [trial.result.state for trial in run.ended()] == ["complete", "failed"]
+        assert [trial.id for trial in run.complete()] == ["t000"]
+        assert in_order_of_ending(run.ended()) == run.ended()
+    results = [path.parent.name for path in read if path.name == "result.json"]
+    assert results.count("t000") == results.count("t001") == 1
+    run.trial("t002").write_result(run.trial("t000").result)
+    assert [trial.id for trial in run.complete()] == ["t000", "t002"]
+
+
+def test_a_trial_that_is_begun_anew_has_not_ended(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [FakeTrial("plain", state="failed"), FakeTrial("t000")])
+    failed, complete = run.ended()
+    assert failed.result.state == "failed"
+    run.begin_anew(run.trial("plain"))
+    assert run.ended() == [complete]
+    run.begin_anew(run.trial("plain"))  # as one that has never ended
+    failed.write_result(complete.result)
+    assert failed.result.state == "complete"
+    assert [trial.result.state for trial in run.ended()] == ["complete", "complete"]
 
 
 def test_the_versions_that_a_run_began_with_stay_and_later_ones_are_added(

@@ -74,8 +74,8 @@ def test_a_warm_start_takes_no_trials_that_were_trained_otherwise(tmp_path):
         update={"config": with_overrides(odd.result.config, {"model.depth": 4})}
     )
     odd.write_result(result)
-    mixed = begin(tmp_path / "mixed", "data.folds=4", "data.fold=3")
-    said = warm_start(open_study(mixed, mixed.config, SPACE), SPACE, mixed.config, mixed, before)
+    mixed, edited = begin(tmp_path / "mixed", "data.folds=4", "data.fold=3"), Run(before.path)
+    said = warm_start(open_study(mixed, mixed.config, SPACE), SPACE, mixed.config, mixed, edited)
     assert said.endswith("taken in; 1 were trained otherwise (model.depth 4 instead of 3)")
 
 

@@ -24,17 +24,21 @@ from orchestrator.data.store.meta import Shard
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
-    [(1, 64), (400, 64), (4_000, 250), (10_000, 625), (40_000, 2048), (192_576, 2048)],
-)
+    [
+        (1, 64), (400, 64), (4_000, 250), (10_000, 625), (40_000, 2048), (192_576, 2048),
+        (819_199, 2048), (819_200, 4096), (2_000_000, 6144), (10_000_000, 8738), (10**9, 8738),
+    ],
+)  # fmt: skip
 def test_chunks_are_many_enough_and_not_too_large(rows: int, expected: int) -> None:
     assert chunk_rows(rows, 80) == expected
 
 
 @pytest.mark.parametrize("image_size", [1, 80, 128, 224, 512, 1024])
 def test_a_chunk_of_large_images_takes_no_more_memory(image_size: int) -> None:
-    rows = chunk_rows(200_000, image_size)
-    assert rows > 20
-    assert rows * image_size**2 * 3 <= 2**26
+    for of_all, most in ((200_000, 2**26), (819_199, 2**26), (10**9, 160 * 2**20)):
+        rows = chunk_rows(of_all, image_size)
+        assert rows > 20
+        assert rows * image_size**2 * 3 <= most
 
 
 @pytest.fixture

@@ -286,7 +286,7 @@ def test_a_data_set_is_that_of_the_same_files(make_faces: Any, tmp_path: Path) -
     assert dropped.to_numpy().tolist() == [[rows["filename"].iloc[17], "no image in this row"]]
     for split in ("train", "val", "test"):
         first, second = one.load(split), two.load(split)
-        order = np.argsort(second.filename)
-        assert first.filename.tolist() == second.filename[order].tolist()
+        order = np.argsort(second.filename.to_pylist())
+        assert first.filename.tolist() == second.filename.take(order).tolist()
         assert first.rank.tolist() == second.rank[order].tolist()
         assert np.array_equal(first.images, second.images[order])

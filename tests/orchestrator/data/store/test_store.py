@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from orchestrator.data.prepare.prepare import Options, prepare
 from orchestrator.data.sources.registry import open_source
 from orchestrator.data.store.arrays import pixels
 from orchestrator.data.store.store import Store
-from orchestrator.data.store.streaming import stream
+from orchestrator.data.store.streaming import StreamedImages, read_here, stream
 
 
 def column(images: NDArray[np.uint8]) -> pa.Array:
@@ -89,6 +90,17 @@ def test_opening_reads_what_was_prepared(store: Store) -> None:
     assert len(first) == 8
 
 
+def test_names_are_read_where_they_lie_by_whoever_a_split_is_shared_with(store: Store) -> None:
+    """As from Ray's object store: what is pickled apart is not copied."""
+    arrays, apart = store.load("train"), list[pickle.PickleBuffer]()
+    packed = pickle.dumps(arrays, protocol=5, buffer_callback=apart.append)
+    assert arrays.filename[0].as_py().encode() not in packed
+    again = pickle.loads(packed, buffers=apart)
+    assert again.filename.equals(arrays.filename)
+    for here, there in zip(arrays.filename.buffers(), again.filename.buffers(), strict=True):
+        assert (here and here.address) == (there and there.address)
+
+
 def test_pixels_lie_in_a_shard_uncompressed_and_without_statistics(store: Store) -> None:
     footer = pq.read_metadata(store.path / store.meta.shards["train"][0].file)
     image = footer.row_group(0).column(0)
@@ -149,16 +161,26 @@ def edit_meta(store: Store, edit: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(meta))
 
 
+def readers(store: Store) -> list[Callable[[str], object]]:
+    """Open the data set, and return all that reads a split of it."""
+    opened = Store.open(store.path)
+    streamed = [(shard.file, shard.rows) for shard in opened.meta.shards["train"]]
+    images = StreamedImages.of(opened, streamed, read_here)
+    return [
+        opened.load,
+        partial(stream, opened),
+        lambda _: images.read(np.arange(len(images.rows))),
+    ]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (remove, "this part of the data is missing; prepare the data again"),
         (shorten, r"damaged: \d+ bytes instead of \d+; prepare the data again"),
-        (break_footer, "damaged .*; prepare the data again"),
-        (swap, "belongs to another data set; prepare the data again"),
     ],
 )
-def test_a_damaged_shard_is_named(
+def test_a_shard_that_is_missing_or_too_short_is_named_at_once(
     store: Store, damage: Callable[[Store], None], message: str
 ) -> None:
     damage(store)
@@ -168,10 +190,43 @@ def test_a_damaged_shard_is_named(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_footer, "damaged .*; prepare the data again"),
+        (swap, "belongs to another data set; prepare the data again"),
+    ],
+)
+def test_a_shard_of_the_right_size_that_is_another_is_named_when_it_is_read(
+    store: Store, damage: Callable[[Store], None], message: str
+) -> None:
+    damage(store)
+    for read in readers(store):
+        with pytest.raises(InputError, match=message) as caught:
+            read("train")
+        assert str(caught.value).startswith(f"{shard_of(store)}: ")
+        assert "\n" not in str(caught.value)
+
+
 def test_a_shard_with_more_rows_than_it_should_have_is_named(store: Store) -> None:
-    edit_meta(store, lambda meta: meta["shards"]["train"][2].update(rows=3))
-    with pytest.raises(InputError, match=r"part-00002\.parquet: belongs to another data set"):
-        Store.open(store.path)
+    def move_a_row(meta: dict[str, Any]) -> None:
+        meta["shards"]["train"][2]["rows"] -= 1
+        meta["shards"]["train"][3]["rows"] += 1
+
+    edit_meta(store, move_a_row)
+    for read in readers(store)[:2]:
+        with pytest.raises(InputError, match=r"part-00002\.parquet: belongs to another data set"):
+            read("train")
+
+
+def test_opening_reads_no_shard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a network each would be a wait, and a large data set has thousands."""
+
+    def refuse(*_: object, **__: object) -> object:
+        raise AssertionError("a shard is read")
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    assert Store.open(store.path) == store
 
 
 def test_a_flipped_bit_among_the_pixels_is_found_when_they_are_read(store: Store) -> None:
