@@ -67,8 +67,8 @@ class Evaluated:
 
 def evaluate(run: Run) -> list[Evaluated]:
     """Judge every complete trial, by id; all of them on the same faces, or `InputError`."""
-    ids = [trial.id for trial in run.complete()]
-    evaluated = [evaluate_trial(run.trial(trial_id), run.config.fair_lambda) for trial_id in ids]
+    fair_lambda = run.config.fair_lambda
+    evaluated = [evaluate_trial(trial, fair_lambda) for trial in run.complete()]
     for one in evaluated:
         if one.faces != evaluated[0].faces:
             raise InputError(
