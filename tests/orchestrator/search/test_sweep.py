@@ -84,7 +84,7 @@ def test_the_finalists_were_retrained_on_every_fold(run):
     model = load_model(kept.path / "model.safetensors")
     images = Store.open(run.data["path"]).load("test")
     expected = kept.predicted()["test"].logit
-    pixels = torch.from_numpy(images.images[np.argsort(images.filename)]).permute(0, 3, 1, 2) / 255
+    pixels = torch.from_numpy(images.images[np.argsort(images.filename.to_pylist())]).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
         np.testing.assert_allclose(model.network(pixels), expected, atol=1e-4)
     assert {path.name for path in (run.path / "confirm").iterdir()} == confirmed["trials"].keys()
