@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# pip compiles one file after the other, and the packages' own tests, too: minutes of one core.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true  # templates fail
 
 # Those that need neither data, nor a run, nor another interpreter.
 BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
@@ -60,9 +62,11 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fairfront into $(VENV) (a minute or two; PyTorch is large) ..."
 	@$(PIP) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fairfront and its tools into $(VENV) (some minutes; PyTorch is large) ..."
 	@$(PIP) --editable '.[dev]'
+	@$(COMPILE)
 	@touch $(VENV)/.installed $@

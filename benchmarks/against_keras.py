@@ -52,13 +52,11 @@ def main() -> None:
 
 
 def run(python: str, side: str, batch: int) -> float:
-    from orchestrator.distributed.ray_session import (
-        ALLOCATOR,  # as Ray's workers have it; harmless to Keras
-    )
+    from orchestrator.base.machine import COMPUTING  # as Ray's workers have it; harmless to Keras
 
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     command = [python, __file__, "--side", side, "--batches", str(batch)]
-    environment |= ALLOCATOR if side == "fairfront" else {}
+    environment |= COMPUTING if side == "fairfront" else {}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         hint = "pip install tensorflow-cpu" if "No module named" in done.stderr else ""

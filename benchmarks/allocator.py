@@ -15,7 +15,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator.distributed.ray_session import ALLOCATOR
+from orchestrator.base.machine import ALLOCATOR
 
 WAYS = {
     "glibc as it is": {},

@@ -12,12 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.distributed.ray_session import ALLOCATOR
+from orchestrator.base.machine import COMPUTING
 
 TRIAL = """
 import sys, torch
 from training import images_per_second
-from orchestrator.config.settings import resolve
+from orchestrator.config.layers import resolve
 torch.set_num_threads(int(sys.argv[1]))
 config = resolve("plain", settings=["train.epochs=3"])
 print(images_per_second(config, 1600, torch.device("cpu")))
@@ -27,7 +27,7 @@ print(images_per_second(config, 1600, torch.device("cpu")))
 def images_per_second(trials: int, threads: int) -> float:
     """Train so many trials at a time; return their speeds' sum."""
     here = str(Path(__file__).parent)
-    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": here}
+    environment = {**os.environ, **COMPUTING, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": here}
     command = [sys.executable, "-c", TRIAL, str(threads)]
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

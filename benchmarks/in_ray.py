@@ -16,12 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.distributed.ray_session import ALLOCATOR
+from orchestrator.base.machine import COMPUTING
 from orchestrator.run.trial import Trial
 
 BARE = """
 import sys, torch, models
-from orchestrator.config.settings import resolve
+from orchestrator.config.layers import resolve
 from orchestrator.data.loading import load
 from orchestrator.training.loop import Training
 from orchestrator.data.store.store import Store
@@ -84,7 +84,7 @@ def prepared(folder: str) -> str:
 
 def bare_loop(data: str, settings: list[str]) -> float:
     threads = str(os.cpu_count())
-    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": threads}
+    environment = {**os.environ, **COMPUTING, "OMP_NUM_THREADS": threads}
     words = [sys.executable, "-c", BARE, data, threads, *settings]
     done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return statistics.median(float(line) for line in done.stdout.split()[1:])

@@ -145,8 +145,8 @@ def change(now: np.ndarray, then: np.ndarray, women: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    from orchestrator.distributed.ray_session import ALLOCATOR
+    from orchestrator.base.machine import COMPUTING
 
-    os.environ.update(ALLOCATOR)  # the processes that are started read them
+    os.environ.update(COMPUTING)  # the processes that are started read them
     os.environ["OMP_NUM_THREADS"] = "1"
     main()

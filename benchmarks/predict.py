@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 import torch
 
-from orchestrator.base.machine import ALLOCATOR, cores
+from orchestrator.base.machine import COMPUTING, cores
 from orchestrator.data.reading.decode import decode
 from orchestrator.data.reading.image_bytes import read_many
 from orchestrator.run.directory import Run
@@ -155,6 +155,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if not os.environ.keys() >= ALLOCATOR.keys():  # glibc reads them as a process starts
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    if not os.environ.keys() >= COMPUTING.keys():  # glibc reads them as a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **COMPUTING})
     main()

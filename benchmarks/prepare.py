@@ -31,12 +31,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from orchestrator.base.machine import COMPUTING
 from orchestrator.data.prepare.chunks import chunk_rows
 from orchestrator.data.prepare.prepare import Options, prepare
 from orchestrator.data.reading.decode import decode_into
 from orchestrator.data.reading.image_bytes import read_many
 from orchestrator.data.sources.registry import open_source
-from orchestrator.distributed.ray_session import ALLOCATOR, session
+from orchestrator.distributed.ray_session import session
 
 DATA = Path("data")
 SIZE = 80
@@ -207,7 +208,7 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=os.cpu_count())
     parser.add_argument("--memory", type=int, nargs="+", metavar="N")
     arguments = parser.parse_args()
-    os.environ.update(ALLOCATOR)  # for the pool too, as Ray's workers have it
+    os.environ.update(COMPUTING)  # for the pool too, as Ray's workers have it
     most = max(arguments.memory or [arguments.faces])
     manifest = arguments.manifest
     if manifest is None:

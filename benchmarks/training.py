@@ -21,10 +21,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from orchestrator.base.machine import COMPUTING
 from orchestrator.config.layers import resolve
 from orchestrator.config.settings import Config
 from orchestrator.data.store.arrays import Arrays
-from orchestrator.distributed.ray_session import ALLOCATOR
 from orchestrator.training.inference import pick_device
 from orchestrator.training.loop import Training
 
@@ -113,6 +113,6 @@ def pixels(rows: int, seed: int, side: int = SIDE) -> Arrays:
 
 
 if __name__ == "__main__":
-    if not os.environ.keys() >= ALLOCATOR.keys():  # glibc reads them as a process starts
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    if not os.environ.keys() >= COMPUTING.keys():  # glibc reads them as a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **COMPUTING})
     main()

@@ -6,11 +6,13 @@ It can be had in a network namespace as well, where other machines of a test's s
 
 import ctypes
 import os
+import random
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,6 +75,15 @@ def refusing_strangers(app: Callable[..., Iterable[bytes]]) -> Callable[..., Ite
     return answer
 
 
+def own_port() -> int:
+    """Return a port that the system gives nobody by itself: it is free still after a stop."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def serve() -> None:
     """Serve until standard input ends."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -97,9 +108,9 @@ def serve() -> None:
             thread.join()
             server.server_close()
 
-    running = [start(Place(None, "127.0.0.1", 0))]
-    port = running[0][0].server_port
+    port = own_port()
     places = [Place(None, "127.0.0.1", port)]
+    running = [start(places[0])]
     print(port, flush=True)
     for line in sys.stdin:
         word, *more = line.split()

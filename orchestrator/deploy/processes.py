@@ -23,7 +23,7 @@ from multiprocessing.context import ForkServerContext
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ReadingError
-from orchestrator.base.machine import ALLOCATOR, cores, environment
+from orchestrator.base.machine import COMPUTING, cores, environment
 
 if TYPE_CHECKING:  # which bring torch, and this module begins to import it elsewhere
     import numpy as np
@@ -45,7 +45,7 @@ def start_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([NEEDED])
     # Python 3.11 does not tell it this process's sys.path.
-    with environment({**ALLOCATOR, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}):
+    with environment({**COMPUTING, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}):
         forkserver.ensure_running()
     return context
 

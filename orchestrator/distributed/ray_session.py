@@ -18,13 +18,13 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 
-from orchestrator.base.machine import ALLOCATOR, environment
+from orchestrator.base.machine import COMPUTING, environment
 from orchestrator.distributed.before_ray import check_address, give_token, temporary_parent
 
 TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}
 """How long a stopped trial may take to leave its actor to the next; Ray's 2 s fail that one on a
 machine that is busy."""
-WORKERS = ALLOCATOR | TUNE
+WORKERS = COMPUTING | TUNE
 """What the processes that work have in their environment."""
 WORKER_LOGS = ("worker-*.out", "worker-*.err", "raylet.err", "ray-data/ray-data.log", "train/*.log")
 

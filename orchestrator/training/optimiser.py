@@ -3,10 +3,12 @@
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from orchestrator.config.settings import TrainConfig
 
@@ -14,6 +16,21 @@ ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-7  # Keras's; torch's own default is 1e-8
 NO_CORRECTION = 2.0**40
 """A number of steps after which torch's Adam corrects no bias any more."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Parameters of one learning rate, and what Adam remembers of each."""
+
+    parameters: list[Tensor]
+    factor: float
+    """On ``train.lr``."""
+    rate: Tensor
+    decay: Tensor
+    """What weight decay leaves of the weights."""
+    moments: list[tuple[Tensor, Tensor]]
+    """Running means of the gradient and of its square."""
+    steps: list[Tensor]
 
 
 class Optimiser:
@@ -25,7 +42,8 @@ class Optimiser:
     Keras adds its epsilon to the root of the second moment before the bias of both moments is
     corrected, torch after: with the same number, four weights in ten differ by more than 1e-5 after
     one step. So torch's Adam, which is made to believe that it has corrected all bias there is, is
-    given Keras's corrected rate.
+    given Keras's corrected rate. It is torch's function: as the first of its optimisers is made,
+    torch imports its compiler, which takes a second and a half.
 
     Parameters
     ----------
@@ -47,30 +65,9 @@ class Optimiser:
         steps: int,
     ) -> None:
         self._config, self._model, self._steps = config, model, steps
-        self._parameters = [parameter for parameters, _ in groups for parameter in parameters]
-        self._groups: list[list[Tensor]] = [list(group) for group, _ in groups]
-        self._factors = [factor for _, factor in groups]
-        device = self._parameters[0].device
-        on_gpu = device.type == "cuda"
-        # Of CUDA's kernel the rate must be float32; the CPU's takes any, and loses nothing so.
-        number = torch.zeros((), device=device, dtype=torch.float32 if on_gpu else torch.float64)
-        self._rates = [number.clone() for _ in groups]
-        self._decays = [number.clone() for _ in groups]
-        """What weight decay leaves of the weights."""
-        self._adam = torch.optim.Adam(
-            [{"params": group} for group in self._groups],
-            betas=ADAM_BETAS,
-            eps=ADAM_EPSILON,
-            fused=True,
-            capturable=on_gpu,
-        )
-        for parameter in self._parameters:
-            self._adam.state[parameter] = {
-                "step": torch.zeros((), device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
-        self._settle()
+        self._groups = [_begin(parameters, factor) for parameters, factor in groups]
+        self._parameters = [each for group in self._groups for each in group.parameters]
+        self._on_gpu = self._parameters[0].device.type == "cuda"
         self._step = 0
         """Steps taken."""
         self._average = copy.deepcopy(model).requires_grad_(False) if config.ema else None
@@ -88,22 +85,55 @@ class Optimiser:
     def before_step(self) -> None:
         """Set the rates of the next step."""
         lr, correction = self.lr, bias_correction(self._step + 1)
-        for rate, decay, factor in zip(self._rates, self._decays, self._factors, strict=True):
-            rate.fill_(lr * factor * correction)
+        for group in self._groups:
+            group.rate.fill_(lr * group.factor * correction)
             if self._config.weight_decay:
-                decay.fill_(1 - lr * factor * self._config.weight_decay)
+                group.decay.fill_(1 - lr * group.factor * self._config.weight_decay)
 
     def step(self, loss: Tensor) -> None:
         """Move the weights down the gradient of a scalar."""
-        self._adam.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         if self._config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
-        if self._config.weight_decay:
-            with torch.no_grad():
-                for group, decay in zip(self._groups, self._decays, strict=True):
-                    torch._foreach_mul_(group, decay)
-        self._adam.step()
+        with torch.no_grad():
+            for group in self._groups:
+                if self._config.weight_decay:
+                    torch._foreach_mul_(group.parameters, group.decay)
+                self._move_group(group)
+
+    def _move_group(self, group: _Group) -> None:
+        # A parameter that the network does not use has no gradient.
+        used = [
+            (parameter, parameter.grad, *moments, step)
+            for parameter, moments, step in zip(
+                group.parameters, group.moments, group.steps, strict=True
+            )
+            if parameter.grad is not None
+        ]
+        if not used:
+            return
+        parameters, gradients, means, squares, steps = (
+            list(each) for each in zip(*used, strict=True)
+        )
+        adam(
+            parameters,
+            gradients,
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            capturable=self._on_gpu,
+            amsgrad=False,
+            beta1=ADAM_BETAS[0],
+            beta2=ADAM_BETAS[1],
+            lr=group.rate,
+            weight_decay=0.0,
+            eps=ADAM_EPSILON,
+            maximize=False,
+        )
 
     def after_step(self) -> None:
         """Move the averaged weights, and count the step."""
@@ -127,27 +157,43 @@ class Optimiser:
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but for the network."""
         return {
-            "adam": self._adam.state_dict(),
+            "adam": {
+                "state": {
+                    number: {"exp_avg": mean, "exp_avg_sq": square}
+                    for number, (mean, square) in enumerate(self._moments)
+                }
+            },
             "step": self._step,
             "average": None if self._average is None else self._average.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
-        # Moments alone: the rest is the configuration's and the device's, which may be another now.
-        groups = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": state["adam"]["state"], "param_groups": groups})
-        self._settle()
+        for number, (mean, square) in enumerate(self._moments):
+            mean.copy_(state["adam"]["state"][number]["exp_avg"])
+            square.copy_(state["adam"]["state"][number]["exp_avg_sq"])
         self._step = state["step"]
         if self._average is not None:
             self._average.load_state_dict(state["average"])
 
-    def _settle(self) -> None:
-        """Have Adam read our rates and correct no bias."""
-        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
-            group["lr"] = rate
-        for parameter in self._parameters:
-            self._adam.state[parameter]["step"].fill_(NO_CORRECTION)
+    @property
+    def _moments(self) -> list[tuple[Tensor, Tensor]]:
+        return [moments for group in self._groups for moments in group.moments]
+
+
+def _begin(parameters: Sequence[nn.Parameter], factor: float) -> _Group:
+    device = parameters[0].device
+    # Of CUDA's kernel the rate must be float32; the CPU's takes any, and loses nothing so.
+    dtype = torch.float32 if device.type == "cuda" else torch.float64
+    rate = torch.zeros((), device=device, dtype=dtype)
+    return _Group(
+        parameters=list(parameters),
+        factor=factor,
+        rate=rate,
+        decay=rate.clone(),
+        moments=[(torch.zeros_like(each), torch.zeros_like(each)) for each in parameters],
+        steps=[torch.full((), NO_CORRECTION, device=device) for _ in parameters],
+    )
 
 
 def lr_factor(config: TrainConfig, steps: int, step: int) -> float:

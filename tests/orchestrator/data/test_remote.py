@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from layouts import write_parquet, write_zip
+from preparing import prepared_here
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import parse_uri
@@ -253,10 +254,8 @@ def test_workers_read_a_remote_source(
     make_faces: Any, tmp_path: Path, web: Web, lay_out: Callable[[Path, Web], str]
 ) -> None:
     manifest = make_faces(40)
-    stores: list[Store] = []
-    for where in (str(manifest), lay_out(manifest, web)):
-        stores.append(prepare(open_source(where), tmp_path / f"data{len(stores)}", SMALL))
-        manifest.parent.mkdir(exist_ok=True)
+    stores = [prepared_here(open_source(str(manifest)), tmp_path / "here")]
+    stores.append(prepare(open_source(lay_out(manifest, web)), tmp_path / "there", SMALL))
     for split in ("train", "val", "test"):
         here, there = (store.load(split) for store in stores)
         assert there.filename.tolist() == here.filename.tolist()

@@ -66,7 +66,7 @@ def data(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:  # noqa
 def test_a_submitted_sweep_survives_the_loss_of_the_node_that_has_its_data(
     s3: S3Server, data: str
 ) -> None:
-    run, trials, epochs = Run(parse_uri(f"{ROOT}/swept")), 4, 6
+    run, trials, epochs = Run(parse_uri(f"{ROOT}/swept")), 3, 6
     words = ["sweep", "--data", data, "--out", str(run.path), "--trials", str(trials)]
     words += ["--finalists", "0", "--epochs", str(epochs)]
     with cluster(s3, *NOT_FOR_TRIALS) as joined:

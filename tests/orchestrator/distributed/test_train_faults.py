@@ -147,18 +147,18 @@ def test_a_finished_training_is_left_as_it_is(data, tmp_path, capfd):
     assert tree(trial.path) == before
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_named_and_the_run_stays(data, tmp_path, capfd):
     out = tmp_path / "run"
-    run = Run.create(str(out), resolve(settings=QUICK), about_data(Store.open(str(data))))
+    config = resolve(settings=[*QUICK, "workers=2"])
+    run = Run.create(str(out), config, about_data(Store.open(str(data))))
     checkpoint = run.trial("default").path / FILE
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"damaged")
-    assert train("--out", out, "--resume", "--workers", 2) == 2
+    assert train("--out", out, "--resume", "--workers", 1) == 2
     said = one_line(capfd)
     assert f"{checkpoint}: damaged (" in said
     assert "remove it to begin the trial anew" in said
     assert checkpoint.exists()
-    assert Run.open(str(out)).config.workers == 2
+    assert Run.open(str(out)).config.workers == 1

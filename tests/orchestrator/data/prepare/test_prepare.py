@@ -514,8 +514,8 @@ class TestOnRay:
             prepared(manifest, tmp_path / "data", on_progress=press_ctrl_c)
         assert signal.getsignal(signal.SIGINT) is handler
         assert any((work_folder(tmp_path / "data") / "state").iterdir())
-        prepared(manifest, tmp_path / "data")
-        prepared_here(open_source(str(manifest)), tmp_path / "whole")
+        for out in ("data", "whole"):
+            prepared_here(open_source(str(manifest)), tmp_path / out)
         assert tree(tmp_path / "data") == tree(tmp_path / "whole")
 
     def test_too_many_bad_images_leave_nothing(self, make_faces: Any, tmp_path: Path) -> None:
@@ -538,7 +538,7 @@ class TestOnRay:
         with pytest.raises(InputError, match=r"data\.partial: Is a directory; mend that and run"):
             prepared(manifest, out)
         in_the_way.rmdir()
-        assert prepared(manifest, out).meta.rows == 40
+        assert prepared_here(open_source(str(manifest)), out).meta.rows == 40
 
     def test_a_disk_that_runs_full_is_named_and_what_is_done_is_kept(
         self, make_faces: Any, tmp_path: Path, small_disk: Path
@@ -555,7 +555,7 @@ class TestOnRay:
             Store.open(out)
         assert any((work_folder(out) / "state").glob("*.json"))
         subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
-        prepare(source, out, options)
+        prepared_here(source, out, options)
         assert tree(out) == tree(tmp_path / "whole")
         assert list(small_disk.iterdir()) == [out]
 
