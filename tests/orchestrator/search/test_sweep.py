@@ -82,9 +82,10 @@ def test_the_finalists_were_retrained_on_every_fold(run):
     (kept,) = run.ensembles()
     assert kept.result.members == [f"{best}-seed1-fold{n}of2" for n in (0, 1)]
     model = load_model(kept.path / "model.safetensors")
-    images = Store.open(run.data["path"]).load("test")
+    faces = Store.open(run.data["path"]).load("test")
     expected = kept.predicted()["test"].logit
-    pixels = torch.from_numpy(images.images[np.argsort(images.filename.to_pylist())]).permute(0, 3, 1, 2) / 255
+    images = torch.from_numpy(faces.images[np.argsort(faces.filename.to_pylist())])
+    pixels = images.permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
         np.testing.assert_allclose(model.network(pixels), expected, atol=1e-4)
     assert {path.name for path in (run.path / "confirm").iterdir()} == confirmed["trials"].keys()
