@@ -113,6 +113,21 @@ class _Told(uvicorn.Server):
         self._tell()
 
 
+def config_of(app: ASGIApp) -> uvicorn.Config:
+    """Return how uvicorn is to serve the app."""
+    return uvicorn.Config(
+        app,
+        http=Impatient,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level=logging.ERROR,
+        server_header=False,
+        timeout_graceful_shutdown=END_SECONDS,
+    )
+
+
 class _Log(logging.Handler):
     """What uvicorn has to say of faults of the server's own."""
 
@@ -147,15 +162,4 @@ def run_app(
     log = logging.getLogger("uvicorn.error")
     log.addHandler(_Log(say))
     log.propagate = False
-    config = uvicorn.Config(
-        app,
-        http=Impatient,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        log_level=logging.ERROR,
-        server_header=False,
-        timeout_graceful_shutdown=END_SECONDS,
-    )
-    _Told(config, started).run(sockets=[bound])
+    _Told(config_of(app), started).run(sockets=[bound])
