@@ -202,7 +202,8 @@ class _Around:
         await self._app(scope, receive, tell)
 
 
-def _refuse(_request: Request, error: Exception) -> Response:
+# Coroutines, since Starlette has a thread for each handler that is none.
+async def _refuse(_request: Request, error: Exception) -> Response:
     if isinstance(error, RequestError):
         return _problem(error.status, error.why, error.headers)
     if isinstance(error, HTTPException):  # no such page, or not by this method
@@ -210,11 +211,11 @@ def _refuse(_request: Request, error: Exception) -> Response:
     raise error
 
 
-def _fail(_request: Request, error: Exception) -> Response:
+async def _fail(_request: Request, error: Exception) -> Response:
     return _problem(503, f"the network does not answer: {error}", SOON)
 
 
-def _gone(_request: Request, _error: Exception) -> Response:
+async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)  # to nobody
 
 
