@@ -34,7 +34,7 @@ from orchestrator.base.machine import cores
 from orchestrator.data.reading.decode import decode
 from orchestrator.deploy.serve.onnx_engine import INPUT, _session, _to_onnx
 from orchestrator.run.directory import Run
-from orchestrator.training.trial import load_model
+from orchestrator.training.model_file import load_model
 
 SECONDS = 5.0
 """A measurement of the loop."""

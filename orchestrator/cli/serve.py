@@ -65,7 +65,7 @@ def _served(
 ) -> "tuple[Served, str]":
     """Return what is served, and how to speak of its thresholds."""
     from orchestrator.deploy.serve.answers import Served
-    from orchestrator.training.trial import load_model
+    from orchestrator.training.model_file import load_model
 
     asked = arguments.threshold
     own, at = thresholds_of(run, trial_id, asked)

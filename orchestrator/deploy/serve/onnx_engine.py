@@ -15,7 +15,7 @@ from orchestrator.base.machine import cores
 from orchestrator.deploy.serve.engine import Images, Logits
 from orchestrator.deploy.shipped import OPSET
 from orchestrator.training.inference import to_input
-from orchestrator.training.trial import load_model
+from orchestrator.training.model_file import load_model
 
 INPUT, OUTPUT = "images", "logit"
 TOLERANCE = 1e-3

@@ -75,12 +75,13 @@ def test_its_answers_are_the_trials_own_predictions(trained: Run) -> None:
         assert told["label"] == 2 * told["class"] - 1
 
 
-def test_bare_answers_on_a_socket_without_ray_until_a_signal(trained: Run) -> None:
-    rows = trained.trial("t000").predictions.head(3)
-    images = Path(trained.data["path"]) / "faces"
+def test_bare_answers_on_a_socket_without_ray_until_a_signal(together: Run) -> None:
+    """With what the run recommends, an ensemble."""
+    rows = together.trial("t000-ensemble").predictions.query("split == 'test'").head(3)
+    images = Path(together.data["path"]) / "faces"
     files = [("image", (name, (images / name).read_bytes())) for name in rows["filename"]]
     process = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_RAY, "serve", str(trained.path), "--bare", "--port", "0"],
+        [sys.executable, "-c", WITHOUT_RAY, "serve", str(together.path), "--bare", "--port", "0"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -89,7 +90,9 @@ def test_bare_answers_on_a_socket_without_ray_until_a_signal(trained: Run) -> No
     try:
         assert process.stdout is not None
         told = process.stdout.readline()
-        url = re.search(r"trial t000 of \S+: (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)", told)
+        url = re.search(
+            r"trial t000-ensemble of \S+: (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)", told
+        )
         assert url is not None, told + process.communicate(timeout=HANGS)[1]
         answer = httpx2.post(f"{url[1]}predict", files=files, timeout=HANGS).json()
         probabilities = [one["probability"] for one in answer["predictions"]]
