@@ -192,6 +192,9 @@ def main() -> None:
                         f"{both_cpu / got.cpu:.2f} |",
                         flush=True,
                     )
+            family = [server, *server.children(recursive=True)]
+            memory = sum(one.memory_full_info().pss for one in family)
+            print(f"\nMemory of the server, and of all that it started: {memory / 2**30:.2f} GiB")
         finally:
             process.terminate()
 

@@ -25,8 +25,8 @@ EACH = 4
 class RayEngine:
     """What the server knows of the replicas.
 
-    A call costs a core 1 to 2 ms, on both sides together, about as much as the CNN takes to see a
-    picture: the server sends what waits as one call, and a replica joins those that wait for it.
+    A call costs about as much of a core as the CNN takes to see a picture: the server sends what
+    waits as one call, and a replica joins those that wait for it.
     """
 
     def __init__(self, handle: "DeploymentHandle[Any]", replicas: int) -> None:
