@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator import __version__
-from orchestrator.deploy.serve.answers import Answer, Problem, Served
+from orchestrator.deploy.serve.answers import Answer, Prediction, Problem, Served
 from orchestrator.deploy.serve.engine import Batches, Engine, EngineError
 from orchestrator.deploy.serve.metrics import Metrics
 from orchestrator.deploy.serve.pages import HEADERS, render
@@ -32,6 +32,7 @@ from orchestrator.deploy.serve.uploads import (
 PATHS = ("/", "/predict", "/health", "/metrics", "/docs", "/openapi.json")
 """Of which requests are counted by name."""
 SOON = {"retry-after": "1"}
+FIELDS = Prediction.model_fields
 FORM = {
     "requestBody": {
         "required": True,
@@ -159,6 +160,7 @@ class Server:
             description=f"Trial {self._served.trial_id} of {self._served.run}.",
             docs_url=None,  # its pages fetch their scripts from elsewhere
             redoc_url=None,
+            redirect_slashes=False,  # to wherever the header Host says
         )
         app.add_middleware(_Around, metrics=self._metrics)
         app.add_exception_handler(RequestError, _refuse)
@@ -169,12 +171,15 @@ class Server:
         app.post(
             "/predict",
             response_model=Answer,
+            response_description="run, trial and, in the order of the pictures, predictions, each "
+            f"with {', '.join(field.alias or name for name, field in FIELDS.items())}",
             responses=_problems(self._limits),
             openapi_extra=FORM,
             dependencies=guard,
         )(self.predict)
-        app.get("/health")(self.health)
-        app.get("/metrics", dependencies=guard)(self.metrics)
+        app.get("/health", response_description="status, run and trial")(self.health)
+        text = "Prometheus' text format"
+        app.get("/metrics", response_description=text, dependencies=guard)(self.metrics)
         for path, made in (("/", self.page), ("/docs", self.docs)):
             app.get(path, include_in_schema=False)(made)
         return app

@@ -303,6 +303,7 @@ def test_pages_fetch_nothing_and_escape_what_they_show() -> None:
         assert "://" not in answer.text.replace("http://testserver/predict", "")
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; ")
         assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "each with filename, probability, class, label, threshold" in asked.get("/docs").text
     described = asked.get("/openapi.json").json()
     form = described["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert list(form["multipart/form-data"]["schema"]["properties"]) == ["image", "gender"]
