@@ -86,6 +86,7 @@ class Server:
         self._decoders = Decoders(served.image_size, limits)
         self._metrics = Metrics(served.run, served.trial_id)
         self._at_work = 0
+        self._metrics.in_flight.set_function(lambda: self._at_work)
         self.app = self._make_app()
 
     async def predict(self, request: Request) -> Response:
@@ -137,12 +138,10 @@ class Server:
         if self._at_work >= self._limits.at_a_time:
             raise RequestError(429, "too many requests at a time; ask again in a second", SOON)
         self._at_work += 1
-        self._metrics.in_flight.set(self._at_work)
         try:
             yield
         finally:
             self._at_work -= 1
-            self._metrics.in_flight.set(self._at_work)
 
     def _check_token(self, request: Request) -> None:
         if self._token is None:
