@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,4 +141,5 @@ def _warn(host: str, token: str | None) -> None:
 def _allow_connections() -> None:
     """Have as many files open as we may: each connection is one, and 1,024 is soon too few."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(ValueError, OSError):  # macOS does not keep what it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
