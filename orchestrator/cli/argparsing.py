@@ -74,6 +74,17 @@ def threshold_word(kinds: Sequence[str]) -> Callable[[str], str]:
     return check
 
 
+def positive(word: str) -> float:
+    """Read a number above 0, of an option that limits something."""
+    try:
+        number = float(word)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word}: give a number above 0")
+    return number
+
+
 class Workers(argparse.Action):
     """Reads ``N`` or ``MIN-MAX`` into `workers` and `min_workers`."""
 

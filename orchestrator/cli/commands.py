@@ -22,6 +22,7 @@ from orchestrator.cli.parser import build, parse
 from orchestrator.cli.predict import predict
 from orchestrator.cli.push import push
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
+from orchestrator.cli.serve import serve
 from orchestrator.data.splits import describe_counts
 from orchestrator.data.store.store import DROPPED
 from orchestrator.run.directory import Run
@@ -200,6 +201,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": explain,
     "export": export,
     "push": push,
+    "serve": serve,
     "inspect": inspect,
     "watch": watch,
     "dashboard": dashboard,

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from orchestrator.cli.argparsing import column_word, threshold_word
+from orchestrator.cli.argparsing import column_word, positive, threshold_word
 
 
 def add_predict(commands: Any) -> None:
@@ -69,6 +69,46 @@ def add_push(commands: Any) -> None:
         "--private", action="store_true", help="to a repository that others cannot see"
     )
     parser.set_defaults(command_name="push")
+
+
+def add_serve(commands: Any) -> None:
+    """Add `serve`."""
+    parser = commands.add_parser("serve", help="answer HTTP requests with a trained network")
+    parser.add_argument("target", metavar="RUN")
+    parser.add_argument("--trial", default="best", metavar="ID", help="a trial of RUN (best)")
+    parser.add_argument(
+        "--bare", action="store_true", help="with onnxruntime on this machine, without Ray"
+    )
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="Ray's, on a GPU each or a CPU (1)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="0 for a free one (8000)")
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="holds the word that requests have to bring, as Authorization: Bearer WORD "
+        "(FAIRFRONT_SERVE_TOKEN)",
+    )
+    parser.add_argument(
+        "--max-mb", type=positive, default=10.0, metavar="MB", help="of a request (10)"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=positive, default=25.0, metavar="MP", help="of a picture (25)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=30.0,
+        metavar="S",
+        help="seconds for a request to arrive, and again to be answered (30)",
+    )
+    _add_threshold(
+        parser,
+        "; by-gender, the pair that is best there, for pictures that come with a gender (not "
+        "lawful everywhere), and shared for others",
+    )
+    parser.set_defaults(command_name="serve")
 
 
 def _add_threshold(parser: argparse.ArgumentParser, more: str = "") -> None:

@@ -54,6 +54,11 @@ EXAMPLES = {
         "fairfront push shipped --to hf://me/fair-blond",
         "fairfront push shipped --to hf://me/fair-blond --private --send",
     ),
+    "serve": (
+        "fairfront serve runs/1",
+        "fairfront serve runs/1 --bare --threshold shared",
+        "fairfront serve runs/1 --host 0.0.0.0 --token-file token",
+    ),
     "watch": ("fairfront watch runs/1", "fairfront watch runs/1 --once"),
     "dashboard": ("fairfront dashboard runs/1",),
     "submit": (

@@ -17,6 +17,7 @@ from orchestrator.cli.deploy_options import (
     add_export,
     add_predict,
     add_push,
+    add_serve,
 )
 from orchestrator.cli.many_runs_options import add_compare, add_note, add_runs, add_tag
 from orchestrator.cli.other_options import (
@@ -76,6 +77,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_explain,
         add_export,
         add_push,
+        add_serve,
         _add_watch,
         _add_dashboard,
         add_submit,

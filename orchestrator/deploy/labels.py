@@ -70,7 +70,7 @@ class Labels:
             "label": pd.array(self._labels(form), "Int8"),
         }
         if proba:
-            columns["probability"] = np.where(read, _probability(logit), np.nan)
+            columns["probability"] = np.where(read, probabilities(logit), np.nan)
         columns["label"][~read] = pd.NA
         table = pd.concat([pd.DataFrame(columns), self.images.kept], axis="columns")
         # A name that is no UTF-8 is written as the bytes that it has on the disk.
@@ -92,7 +92,7 @@ class Labels:
         columns: dict[str, Any] = {
             "filename": pa.array(names, pa.string()),
             "label": pa.array(self._labels(form), mask=unread),
-            "probability": pa.array(_probability(self.predicted.logit), mask=unread),
+            "probability": pa.array(probabilities(self.predicted.logit), mask=unread),
             "logit": pa.array(self.predicted.logit, mask=unread),
             "trial": pa.array([self.trial_id] * len(names), pa.string()),
             "threshold": np.where(women, *self.thresholds),
@@ -110,7 +110,8 @@ def write_unread(unread: Sequence[tuple[str, str]], out: Anywhere) -> None:
         pd.DataFrame(unread, columns=["filename", "reason"], dtype=object).to_csv(file, index=False)
 
 
-def _probability(logit: NDArray[np.float32]) -> NDArray[np.float64]:
+def probabilities(logit: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of class 1 of some logits, of the same shape."""
     probability: NDArray[np.float64] = np.exp(-np.logaddexp(0, -logit.astype(np.float64)))
     return probability
 

@@ -1,0 +1,1 @@
+"""A trained network behind HTTP: an app, and what runs the network, on Ray or without."""
