@@ -26,6 +26,7 @@ from orchestrator.config.settings import Config
 from orchestrator.distributed import devices, reservation
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
 from orchestrator.distributed.no_cuda import refuse_no_cuda, refuse_nodes_without_cuda
+from orchestrator.distributed.preemption import a_node_leaves
 from orchestrator.distributed.sharing import Shared
 from orchestrator.distributed.stream_windows import streamed_together
 from orchestrator.training.trial import Assignment, report_row, run_trial
@@ -163,4 +164,5 @@ def _worker(config: dict[str, Any]) -> None:
         assignment,
         streamed_together(config["shared"].get(assignment.config)),
         lambda metrics, kept: ray.train.report(report_row(metrics, kept)),
+        a_node_leaves,
     )

@@ -10,6 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 from orchestrator.distributed import reservation
 from orchestrator.distributed.faults import OWN_FAULTS, verdict
 from orchestrator.distributed.no_cuda import refuse_no_cuda
+from orchestrator.distributed.preemption import a_node_leaves
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.trial import Assignment, run_trial
 
@@ -83,4 +84,4 @@ class OneWorker:
         refuse_no_cuda()
         torch.set_num_threads(cpus)
         assignment = Assignment.unpack(packed)
-        run_trial(assignment, shared.get(assignment.config))
+        run_trial(assignment, shared.get(assignment.config), leaving=a_node_leaves)

@@ -8,6 +8,7 @@ from ray import tune
 from orchestrator.distributed import devices
 from orchestrator.distributed.faults import OWN_FAULTS, is_own
 from orchestrator.distributed.no_cuda import refuse_no_cuda
+from orchestrator.distributed.preemption import a_node_leaves
 from orchestrator.distributed.sharing import Shared
 from orchestrator.training.trial import Assignment, report_row, run_trial, write_failure
 
@@ -45,4 +46,9 @@ def _here(assignment: Assignment, shared: Shared) -> None:
     torch.set_num_threads(int(tune.get_context().get_trial_resources().head_cpus))
     devices.keep_to_share()
     data = shared.get(assignment.config)
-    run_trial(assignment, data, lambda metrics, kept: tune.report(report_row(metrics, kept)))
+    run_trial(
+        assignment,
+        data,
+        lambda metrics, kept: tune.report(report_row(metrics, kept)),
+        a_node_leaves,
+    )

@@ -1,6 +1,7 @@
 """The epochs of a trial as they come: its metrics, TensorBoard's events, and its checkpoint."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
@@ -25,10 +26,15 @@ class EpochRecord:
         Brought to where the trial's checkpoint was, if it has one.
     writes
         Whether this worker writes.
+    leaving
+        Tells whether the machine is about to be taken away.
     """
 
-    def __init__(self, trial: Trial, training: Training, *, writes: bool) -> None:
+    def __init__(
+        self, trial: Trial, training: Training, *, writes: bool, leaving: Callable[[], bool]
+    ) -> None:
         self._trial, self._training, self._writes = trial, training, writes
+        self._leaving = leaving
         self._stack = ExitStack()
         self.checkpoints = Checkpoints(trial.path, training.config)
         self.epochs: list[EpochMetrics] = []
@@ -68,7 +74,7 @@ class EpochRecord:
         self._events.flush()
         if self._folder != self._trial.path:
             copy_out(self._folder.iterdir(), self._trial.path)
-        if self.checkpoints.due():
+        if self.checkpoints.due() or self._leaving():
             self.checkpoints.write(
                 {
                     "training": self._training.state_dict(),

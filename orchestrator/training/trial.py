@@ -25,6 +25,9 @@ from orchestrator.training.inference import computed_in, pick_device, rank_and_w
 from orchestrator.training.loop import Training, TrainingError
 from orchestrator.training.model_file import save_model
 
+Leaving = Callable[[], bool]
+"""Tells whether the machine is about to be taken away."""
+
 Report = Callable[[EpochMetrics, EpochMetrics], None]
 """Called after each epoch with its metrics and those of the epoch kept so far."""
 
@@ -59,7 +62,10 @@ class Assignment:
 
 
 def run_trial(
-    assignment: Assignment, data: Mapping[str, Arrays], report: Report | None = None
+    assignment: Assignment,
+    data: Mapping[str, Arrays],
+    report: Report | None = None,
+    leaving: Leaving = lambda: False,
 ) -> None:
     """Train, evaluate val and test once, and write the trial's files; ``result.json`` comes last.
 
@@ -73,6 +79,8 @@ def run_trial(
         The arrays of the splits train, val and test.
     report
         Called after every epoch, on every worker.
+    leaving
+        Asked after every epoch; then a checkpoint is written, however young the last one is.
 
     Raises
     ------
@@ -80,10 +88,12 @@ def run_trial(
         The loss is no number any more, or the memory of the device is too small.
     """
     with _naming_memory(assignment.config):
-        _run_trial(assignment, data, report)
+        _run_trial(assignment, data, report, leaving)
 
 
-def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Report | None) -> None:
+def _run_trial(
+    assignment: Assignment, data: Mapping[str, Arrays], report: Report | None, leaving: Leaving
+) -> None:
     config, trial = assignment.config, assignment.trial
     torch.manual_seed(config.seed)  # the same initial weights on every worker and in every trial
     image_size = data["train"].images.shape[1]
@@ -92,7 +102,7 @@ def _run_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Repor
     if first := rank_and_world()[0] == 0:
         trial.note_start()
         trial.write_params(assignment.params)
-    with EpochRecord(trial, training, writes=first) as record:
+    with EpochRecord(trial, training, writes=first, leaving=leaving) as record:
         for metrics in training:
             record.add(metrics)
             if report and training.kept:

@@ -55,6 +55,19 @@ def test_a_trial_leaves_its_files_and_no_checkpoint(whole):
     assert whole.result.epochs == 3
 
 
+def test_a_trial_on_a_machine_that_is_taken_away_is_kept_after_its_epoch(whole, tmp_path):
+    assignment = assign(tmp_path, "train.checkpoint_seconds=3600")
+    asked = Mock(side_effect=[False, True])
+    with pytest.raises(KilledError):
+        run_trial(assignment, toy_data(), killed_after(2), asked)
+    saved = Checkpoints(tmp_path, assignment.config).load()
+    assert asked.call_count == len(saved["epochs"]) == 2
+    run_trial(assign(tmp_path, "train.checkpoint_seconds=3600"), toy_data())
+    pd.testing.assert_frame_equal(
+        Trial(tmp_path).metrics.drop(columns=TIMES), whole.metrics.drop(columns=TIMES)
+    )
+
+
 @pytest.mark.parametrize("every", [0, 3600], ids=["from a checkpoint", "from the beginning"])
 def test_an_interrupted_trial_ends_as_one_that_was_left_alone(whole, tmp_path, every):
     assignment = assign(tmp_path, f"train.checkpoint_seconds={every}")
