@@ -1,11 +1,13 @@
 """torchvision's and timm's networks under a head of our own, frozen or not."""
 
 from collections.abc import Iterable, Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.hooks import RemovableHandle
 
 from models.cnn import dense, init_like_keras
 from models.config import ModelConfig
@@ -19,7 +21,8 @@ class BackboneNetwork(nn.Module):
     """A network of torchvision's or timm's as a backbone, and a dense head.
 
     The backbone ends before the network's last layer (``model.head=pooled``), or before its pooling
-    (``flatten``). It has their parameter names under ``backbone.``. What is frozen of it
+    (``flatten``); of ``stages`` the means over the maps that its stages end with are its features.
+    It has their parameter names under ``backbone.``. What is frozen of it
     has no gradients and stays in evaluation mode, so that its batch statistics never change, and
     torch keeps no activations of what lies before the first unfrozen stage.
 
@@ -54,7 +57,15 @@ class BackboneNetwork(nn.Module):
         for name, values in {"mean": known.mean, "std": known.std}.items():
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self._side, self._interpolation = config.image_size or image_size, known.interpolation
-        self._stages, self.width = _trace(self.backbone, self._side, cut.split(".")[0], config.name)
+        traced = _trace(self.backbone, self._side, cut.split(".")[0], config.name)
+        self._stages, self.width, self._looks = traced.stages, traced.width, []
+        if config.head == "stages":
+            self._looks = traced.ends
+            self.width = sum(end.channels for end in self._looks)
+            if len(self._stages) == 1:
+                raise InputError(
+                    f"model.head=stages: {config.name} does not come in stages; use pooled"
+                )
         self.head = nn.Sequential(*dense(self.width, config))
         self.head.apply(init_like_keras)
         if config.unfreeze == "last_stage" and len(self._stages) == 1:
@@ -96,8 +107,15 @@ class BackboneNetwork(nn.Module):
             images = interpolate(
                 images, (self._side, self._side), mode=self._interpolation, antialias=True
             ).clamp(0, 1)
-        features: Tensor = self.backbone((images - self.mean) / self.std)
-        return features.flatten(1)
+        means: list[Tensor] = []
+        # Hooked for this call alone: a network that is copied, or exported, has none.
+        hooks = [end.add_mean_to(means) for end in self._looks]
+        try:
+            last: Tensor = self.backbone((images - self.mean) / self.std)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.cat(means, 1) if means else last.flatten(1)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for what trains: frozen batch statistics and dropout stay as they are.
@@ -165,21 +183,47 @@ def note_on_size(config: ModelConfig, image_size: int) -> str:
     return ""
 
 
+class _End(NamedTuple):
+    """The last block of a stage, or, where it has none, its last layer that gives a map."""
+
+    layer: nn.Module
+    channels: int
+    sides: tuple[int, int]
+    """The axes of its map's height and width."""
+
+    def add_mean_to(self, means: list[Tensor]) -> RemovableHandle:
+        """Have the layer add the mean over each map that it makes, shape (n, channels)."""
+
+        def add(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
+            means.append(output.float().mean(self.sides))
+
+        return self.layer.register_forward_hook(add)
+
+
+class _Traced(NamedTuple):
+    """What running a network once showed."""
+
+    stages: list[list[nn.Module]]
+    width: int
+    """Features that it ends in."""
+    ends: list[_End]
+    """Of its stages, in order."""
+
+
 def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
 
 
 @torch.inference_mode()
-def _trace(
-    network: nn.Module, image_size: int, last: str, name: str
-) -> tuple[list[list[nn.Module]], int]:
-    """Run a network once, to find its stages and how many features it gives.
+def _trace(network: nn.Module, image_size: int, last: str, name: str) -> _Traced:
+    """Run a network once, to find its stages, how they end and how many features it gives.
 
     A new stage begins with the first layer that makes the map smaller, or after it where it has no
     parameters. For the ResNets these are what they call layer1 to layer4, and the layers
     before them. Layers of the child `last` belong to the last stage.
     """
     stages: list[list[nn.Module]] = [[]]
+    ends: dict[int, _End] = {}
     side, begins = image_size, False
 
     def look(module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -192,6 +236,13 @@ def _trace(
                 stages.append([])
             stages[-1].append(module)
             begins = False
+        # What follows the last block, as MobileNet's widening, was made for ImageNet's classes.
+        if output.ndim == 4 and not begins and (_is_block(module) or not at_block(len(stages))):
+            sides = (2, 3) if output.shape[2] == output.shape[3] else (1, 2)
+            ends[len(stages)] = _End(module, output.shape[1 if sides == (2, 3) else 3], sides)
+
+    def at_block(stage: int) -> bool:
+        return stage in ends and _is_block(ends[stage].layer)
 
     network.eval()
     rest = dict(network.named_children())
@@ -209,7 +260,12 @@ def _trace(
         for hook in hooks:
             hook.remove()
     stages[-1].append(ending)
-    return stages, features.flatten(1).shape[1]
+    return _Traced(stages, features.flatten(1).shape[1], [ends[at] for at in sorted(ends)])
+
+
+def _is_block(module: nn.Module) -> bool:
+    """Tell a block of several layers from one; timm's norms have their activation in them."""
+    return next(module.children(), None) is not None and not isinstance(module, _NormBase)
 
 
 def _layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:

@@ -46,6 +46,8 @@ class CNN(nn.Module):
         side = image_size
         for _ in range(config.depth):
             side = (side - 2) // 2
+        if config.head == "stages":
+            raise InputError("model.head=stages: is of pretrained networks; give the cnn another")
         channels = [3, *(config.width * 2**stage for stage in range(config.depth))]
         stages = [_stage(*both, config.batch_norm) for both in pairwise(channels)]
         self.features = nn.Sequential(*(layer for stage in stages for layer in stage))

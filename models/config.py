@@ -19,9 +19,10 @@ class ModelConfig(Strict):
     name: str = "cnn"
     """A key of `models.MODELS`, a classification network of torchvision, such as resnet50, or one
     of timm's with ``timm:`` before its name, such as timm:resnet50.a1_in1k."""
-    head: Literal["flatten", "pooled"] = "flatten"
+    head: Literal["flatten", "pooled", "stages"] = "flatten"
     """What the head sees: the whole map of features, or their means over it (pretrained networks:
-    what their own last layer sees)."""
+    what their own last layer sees). stages, of pretrained networks: the means over the map that
+    each of its stages ends with, which know more of colour and texture."""
     hidden: int = Field(default=512, ge=0)
     """Units of the head's hidden layer; 0: no such layer."""
     dropout: float = Field(default=0.5, ge=0, lt=1)

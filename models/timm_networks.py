@@ -44,7 +44,7 @@ def cut(network: nn.Module, config: ModelConfig) -> str:
             "network, such as timm:resnet50"
         )
     reset: Any = network.reset_classifier
-    reset(0) if config.head == "pooled" else reset(0, "")
+    reset(0, "") if config.head == "flatten" else reset(0)
     return last
 
 

@@ -45,7 +45,7 @@ def cut(network: nn.Module, config: ModelConfig) -> str:
             f"model.name={config.name}: its last layer is not a dense one; choose another network, "
             "such as resnet50"
         )
-    if config.head == "pooled":
+    if config.head != "flatten":
         network.set_submodule(layers[-1], nn.Identity())
         return layers[-1]
     if not isinstance(getattr(network, "avgpool", None), nn.AdaptiveAvgPool2d):

@@ -3,6 +3,7 @@
 A space is a module with one function ``suggest(trial)``, which asks an Optuna trial for parameters
 and returns dotted keys of the configuration with their values. It may have ``POINTS``, the
 parameters that stand for a recipe in this space, by recipe, so that a sweep can start from them.
+One of ours may have ``RECIPE``, the settings that its trials start from.
 
 Spaces are made of each other's functions, and so can be the user's own, for example
 ``focal.suggest(trial) | recipe.learning_rate(trial)``. Where a setting can be off, its range has
@@ -28,6 +29,7 @@ from search_spaces import (
     focal_gender,
     full,
     gender_weight,
+    heads,
     methods,
     recipe,
 )
@@ -42,6 +44,8 @@ class Space:
     points: dict[str, dict[str, Any]]
     """By recipe, the Optuna parameters that stand for it; a recipe may be outside the space."""
     doc: str
+    recipe: str = "default"
+    """What a sweep of it starts from."""
 
     @property
     def untuned_plain(self) -> dict[str, Any] | None:
@@ -100,10 +104,11 @@ def _space(module: ModuleType, source: str) -> Space:
         raise InputError(f"{source}: has no function suggest(trial); write one")
     if not (isinstance(points, dict) and all(isinstance(p, dict) for p in points.values())):
         raise InputError(f"{source}: POINTS must be a dict of dicts: recipe, then parameter")
-    return Space(suggest, points, inspect.cleandoc(module.__doc__ or ""))
+    recipe = getattr(module, "RECIPE", "default")
+    return Space(suggest, points, inspect.cleandoc(module.__doc__ or ""), recipe)
 
 
-_MODULES = (focal_gender, focal, gender_weight, methods, recipe, architecture, full)
+_MODULES = (focal_gender, focal, gender_weight, methods, recipe, architecture, full, heads)
 SPACES: dict[str, Space] = {
     name: _space(module, source=name)
     for module in _MODULES

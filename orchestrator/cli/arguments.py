@@ -164,7 +164,11 @@ def configure(arguments: argparse.Namespace, recipe: str) -> Config:
 
 
 def recipe_of(arguments: argparse.Namespace) -> str:
-    """Return the recipe that a command line begins from."""
+    """Return the recipe that a command line begins from: its own, or that of the space it names."""
+    if (name := getattr(arguments, "space", None)) is not None:
+        from search_spaces import SPACES  # Optuna takes its time to import
+
+        return SPACES[name].recipe if name in SPACES else "default"
     return getattr(arguments, "recipe", None) or "default"
 
 

@@ -32,6 +32,7 @@ REFERENCE: dict[str, Any] = {
     "augment.contrast": 0.0,
     "augment.saturation": 0.0,
     "augment.erase": 0.0,
+    "train.optimiser": "adam",
     "train.epochs": 10,
     "train.batch_size": 32,
     "train.lr": 1e-3,
@@ -60,5 +61,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "gap-penalty": {**PLAIN, "method.name": "gap_penalty"},
     "label-smoothing": {**PLAIN, "loss.smoothing": 0.1},
     "gce": {**PLAIN, "loss.name": "gce"},
+    # Heads of a frozen network, fitted at once; for `--space heads`.
+    "head": {
+        **PLAIN,
+        "model.head": "stages",
+        "model.hidden": 0,
+        "model.dropout": 0.0,
+        "augment.flip": False,
+        "train.optimiser": "lbfgs",
+        "train.epochs": 1,
+    },
     "last-layer": {**PLAIN, "last_layer.held_out": 0.2},
 }

@@ -67,6 +67,10 @@ class TrainConfig(Strict):
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=1)
     """Images a step, over all workers."""
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    """lbfgs: the head of a frozen network, which must have no hidden layer, is fitted to the cached
+    features of all faces together, as `fit` says, and judged on each by a head that was not fitted
+    to it. There are no epochs then, and nothing is augmented."""
     lr: float = Field(default=1e-3, gt=0)
     """Adam's peak learning rate."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -91,6 +95,15 @@ class TrainConfig(Strict):
     """The most training that a killed run loses, but for the epoch that it was in."""
     max_failures: int = Field(default=3, ge=0)
     """How often a trial goes on after losing a process."""
+
+
+class FitConfig(Strict):
+    """How the head of a frozen network is fitted, with ``train.optimiser=lbfgs``."""
+
+    l2: float = Field(default=0.03, gt=0)
+    """The weight of half the squared norm of its weights, of standardised features."""
+    folds: int = Field(default=5, ge=2, le=100)
+    """Train and val are cut into so many, and each is judged by a head fitted to the others."""
 
 
 class LastLayerConfig(Strict):
@@ -187,6 +200,7 @@ class Config(Strict):
     balance: BalanceConfig = BalanceConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    fit: FitConfig = FitConfig()
     last_layer: LastLayerConfig = LastLayerConfig()
     sweep: SweepConfig = SweepConfig()
 
@@ -194,6 +208,8 @@ class Config(Strict):
     def _range_of_workers(self) -> "Config":
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError(f"min_workers is {self.min_workers}, more than workers={self.workers}")
+        if self.workers > 1 and self.train.optimiser == "lbfgs":
+            raise ValueError("train.optimiser=lbfgs fits a head in one process; give workers=1")
         if self.workers > 1 and 0 < (self.resources.gpus or 0) < 1:
             raise ValueError(
                 f"resources.gpus is {self.resources.gpus:g}: the workers of a trial cannot share a "

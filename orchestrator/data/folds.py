@@ -31,12 +31,8 @@ def cross_validate(
     InputError
         One of the two would lack a gender.
     """
-    gender, label = (
-        np.concatenate([getattr(train, name), getattr(val, name)]) for name in ("gender", "label")
-    )
-    key = np.concatenate([2 * train.rank.astype(np.int64), 2 * val.rank.astype(np.int64) + 1])
-    identity = np.concatenate([train.identity, val.identity]) if people else None
-    of_row = assign_folds(folds, gender, label, key, identity)
+    gender = np.concatenate([train.gender, val.gender])
+    key, of_row = _key(train, val), fold_of_rows(train, val, folds, people=people)
     for validates in (True, False):
         for name in absent_genders(gender[(of_row == fold) == validates]):
             raise InputError(
@@ -49,6 +45,20 @@ def cross_validate(
         _joined(train, val, np.flatnonzero(first != fold), np.flatnonzero(second != fold), key),
         _joined(train, val, np.flatnonzero(first == fold), np.flatnonzero(second == fold), key),
     )
+
+
+def fold_of_rows(train: Arrays, val: Arrays, folds: int, *, people: bool) -> NDArray[np.int8]:
+    """Deal the rows of train, and then those of val, into folds; as for `cross_validate`."""
+    gender, label = (
+        np.concatenate([getattr(train, name), getattr(val, name)]) for name in ("gender", "label")
+    )
+    identity = np.concatenate([train.identity, val.identity]) if people else None
+    return assign_folds(folds, gender, label, _key(train, val), identity)
+
+
+def _key(train: Arrays, val: Arrays) -> NDArray[np.int64]:
+    """Return what sorts the rows of both within their strata."""
+    return np.concatenate([2 * train.rank.astype(np.int64), 2 * val.rank.astype(np.int64) + 1])
 
 
 def _joined(

@@ -6,7 +6,7 @@ threshold that all faces share, and at the best pair by gender, both found on va
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from orchestrator.judging.fairness import GroupMetrics, group_metrics
 from orchestrator.judging.frontier import pareto_mask
 from orchestrator.judging.thresholds import FIXED, Thresholds, best_pair, best_shared
 from orchestrator.run.directory import Run
+from orchestrator.run.progress import Score
 from orchestrator.run.trial import PredictedRows, Trial, TrialResult
 
 Kind = Literal["fixed", "shared", "by_gender"]
@@ -63,6 +64,8 @@ class Evaluated:
     faces: Mapping[str, str]
     """A digest of the file names, genders and labels, by split."""
     judged: Mapping[Kind, Judged]
+    out_of_fold: Score | None = None
+    """Of a fitted head: of train and val, each face judged by a head that was not fitted to it."""
 
 
 def evaluate(run: Run) -> list[Evaluated]:
@@ -82,7 +85,8 @@ def evaluate_trial(trial: Trial, fair_lambda: float) -> Evaluated:
     """Judge one trial that left predictions; `InputError` names their file if they are damaged."""
     file = trial.path / "predictions.parquet"
     try:
-        return evaluate_rows(trial.id, trial.result, trial.params, trial.predicted(), fair_lambda)
+        judged = evaluate_rows(trial.id, trial.result, trial.params, trial.predicted(), fair_lambda)
+        return replace(judged, out_of_fold=_out_of_fold(trial))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file, though the trial is complete") from None
     except (ValueError, KeyError, InputError) as error:
@@ -114,6 +118,14 @@ def evaluate_rows(
     )
 
 
+def _out_of_fold(trial: Trial) -> Score | None:
+    """Read what chose a fitted head in its search; None of other networks, and of one on a fold."""
+    config = trial.result.config
+    if config.train.optimiser != "lbfgs" or config.data.folds is not None:
+        return None
+    return Score.of(trial.metrics.iloc[-1])
+
+
 def _judge(rows: Mapping[str, PredictedRows], thresholds: Thresholds, fair_lambda: float) -> Judged:
     predicted, metrics = {}, {}
     for split, part in rows.items():
@@ -138,9 +150,12 @@ def select_best(evaluated: Sequence[Evaluated]) -> Evaluated | None:
 
 
 def score_rank(one: Evaluated) -> tuple[float, float, str]:
-    """Sort by the highest fair metric on validation at 0.5; of equals the smaller gap, then id."""
-    val = one.judged["fixed"].val
-    return -val.fair, val.gap, one.id
+    """Sort by the highest fair metric on validation at 0.5; of equals the smaller gap, then id.
+
+    Of fitted heads it is that of all folds, whose faces are some times as many.
+    """
+    score = one.out_of_fold or one.judged["fixed"].val
+    return -score.fair, score.gap, one.id
 
 
 def is_plain(one: Evaluated) -> bool:

@@ -28,6 +28,7 @@ from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
 from orchestrator.run.trial import Trial
 from orchestrator.search.expected_cost import cost_of
+from orchestrator.search.fit_trials import fit_all, fits_heads
 from orchestrator.search.halving import Rungs
 from orchestrator.search.keep_ensemble import keep_ensemble
 from orchestrator.search.record import WARM
@@ -168,7 +169,10 @@ class Sweep:
             screen.say(str(cost))
             begun = begun.model_copy(update={"cost": cost})
         with screen.show(self.run, begun) as display:
-            run_trials(self.run, self.config, trials, data.splits, display)
+            if fits_heads(self.config):
+                fit_all(self.config, trials, data.splits, display)
+            else:
+                run_trials(self.run, self.config, trials, data.splits, display)
             outcome = self._outcome(trials, display.progress.search_seconds(time.time()))
             if not outcome.done or outcome.faulted:
                 display.update(display.progress.model_copy(update={"state": "interrupted"}))

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from orchestrator.config.settings import LastLayerConfig
 from orchestrator.data.splits import stratum_of
+from orchestrator.training.head_fit import minimise
 from orchestrator.training.images import Images
 from orchestrator.training.inference import gathered, own_part, to_input
 
@@ -61,31 +62,12 @@ def fit_last_layer(
     stratum = torch.from_numpy(stratum_of(gender, label).astype(np.int64))
     counts = torch.bincount(stratum, minlength=4)
     share = (1.0 / counts.clamp(min=1).double())[stratum] / (counts > 0).sum()
-    inputs, target = features.double(), torch.from_numpy(label).double()
-    mean, scale = inputs.mean(0), inputs.std(0, correction=0)
-    scale = torch.where(scale > 1e-8, scale, torch.ones_like(scale))  # a unit that is always off
-    inputs = (inputs - mean) / scale
-    weight = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    lbfgs = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=500,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-15,  # its default ends short of the minimum, by 3e-4 in the logits
-        line_search_fn="strong_wolfe",
-    )
+    target = torch.from_numpy(label).double()
 
-    def data_loss() -> Tensor:
-        logit = inputs @ weight + bias
-        return binary_cross_entropy_with_logits(logit, target, share, reduction="sum")
+    def data_loss(logit: Tensor) -> Tensor:
+        losses = binary_cross_entropy_with_logits(logit[:, 0], target, share, reduction="sum")
+        return losses[None]
 
-    def objective() -> Tensor:
-        lbfgs.zero_grad()
-        loss = data_loss() + config.l2 / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    lbfgs.step(objective)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        unscaled = weight / scale
-        return unscaled.float(), float(bias - unscaled @ mean), float(data_loss())
+    rows = torch.ones((len(label), 1), dtype=torch.bool)
+    head = minimise(features.double(), rows, data_loss, config.l2)
+    return head.weight[:, 0].float(), float(head.bias), float(head.loss)

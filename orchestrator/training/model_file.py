@@ -18,6 +18,8 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line, writing
 from orchestrator.base.here import copied_here
 from orchestrator.config.settings import Config, Precision
+from orchestrator.run.trial import Trial
+from orchestrator.training.backbone_file import put_aside, read_backbone
 from orchestrator.training.inference import computed_in
 
 FILE = "model.safetensors"
@@ -47,7 +49,8 @@ def save_model(
     """Write ``model.safetensors``, whose metadata is all that `load_model` needs.
 
     Its precision is what it came to on the device of its training, so that thresholds found there
-    are used on logits of the same kind wherever the model is.
+    are used on logits of the same kind wherever the model is. A fitted head has its backbone in a
+    file beside, one for all trials of the run: they are hundreds, and differ in nothing else.
     """
     about = {
         "model": config.model.model_dump(),
@@ -55,6 +58,8 @@ def save_model(
         "precision": computed_in(config.train.precision, device),
     }
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if config.train.optimiser == "lbfgs":
+        state, about["backbone"] = put_aside(state, Trial(folder).run_path)
     _write(folder, state, about)
 
 
@@ -117,6 +122,9 @@ def _reading(file: Anywhere) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]
         with copied_here(file) as here:
             with safe_open(str(here), "pt") as opened:
                 about = json.loads(opened.metadata()[ABOUT])
-            yield about, load_file(str(here))
+            weights = load_file(str(here))
+        if backbone := about.pop("backbone", None):
+            weights |= read_backbone(file, backbone)
+        yield about, weights
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: not a model that fairfront wrote: {one_line(error)}") from None

@@ -3,7 +3,8 @@
 With `torch.distributed` initialised every worker calls `run_trial`, and the first one writes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from orchestrator.run.trial import EVALUATED, State, Trial, TrialResult
 from orchestrator.training.checkpoint import FILE as CHECKPOINT
 from orchestrator.training.early_stopping import EpochMetrics, kept_so_far
 from orchestrator.training.epoch_record import EpochRecord
+from orchestrator.training.fitted_head import fit_head
 from orchestrator.training.inference import computed_in, pick_device, rank_and_world
 from orchestrator.training.loop import Training, TrainingError
 from orchestrator.training.model_file import save_model
@@ -88,7 +90,10 @@ def run_trial(
         The loss is no number any more, or the memory of the device is too small.
     """
     with _naming_memory(assignment.config):
-        _run_trial(assignment, data, report, leaving)
+        if assignment.config.train.optimiser == "lbfgs":
+            _fit_trial(assignment, data, report)
+        else:
+            _run_trial(assignment, data, report, leaving)
 
 
 def _run_trial(
@@ -111,22 +116,51 @@ def _run_trial(
     if first and training.kept:
         trial.write_predictions(_predictions(data, logits))
         save_model(trial.path, model, config, image_size, training.device)
-        trial.write_result(
-            TrialResult(
-                trial_id=trial.id,
-                state="complete",
-                recipe=config.recipe,
-                epochs=len(record.epochs),
-                kept_epoch=training.kept.epoch,
-                seconds=record.seconds,
-                images_per_second=float(np.median([e.images_per_second for e in record.epochs])),
-                device=_device_name(training.device),
-                precision=computed_in(config.train.precision, training.device),
-                restarts=trial.starts - 1,
-                config=config,
-            )
-        )
+        _write_complete(assignment, record.epochs, training.kept, record.seconds, training.device)
         record.checkpoints.remove()
+
+
+def _fit_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Report | None) -> None:
+    """Fit the head of a frozen network: one epoch, of all faces together."""
+    config, trial = assignment.config, assignment.trial
+    trial.note_start()
+    trial.write_params(assignment.params)
+    started = time.perf_counter()
+    fitted = fit_head(config, data)
+    trial.write_metrics(pd.DataFrame([fitted.metrics.as_row()]))
+    trial.write_predictions(_predictions(data, fitted.logits))
+    device = torch.device("cpu")
+    save_model(trial.path, fitted.model, config, data["train"].images.shape[1], device)
+    if report:
+        report(fitted.metrics, fitted.metrics)
+    seconds = time.perf_counter() - started
+    _write_complete(assignment, [fitted.metrics], fitted.metrics, seconds, device)
+
+
+def _write_complete(
+    assignment: Assignment,
+    epochs: Sequence[EpochMetrics],
+    kept: EpochMetrics,
+    seconds: float,
+    device: torch.device,
+) -> None:
+    """Record that a trial is complete."""
+    config, trial = assignment.config, assignment.trial
+    trial.write_result(
+        TrialResult(
+            trial_id=trial.id,
+            state="complete",
+            recipe=config.recipe,
+            epochs=len(epochs),
+            kept_epoch=kept.epoch,
+            seconds=seconds,
+            images_per_second=float(np.median([e.images_per_second for e in epochs])),
+            device=_device_name(device),
+            precision=computed_in(config.train.precision, device),
+            restarts=trial.starts - 1,
+            config=config,
+        )
+    )
 
 
 @contextmanager

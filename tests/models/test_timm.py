@@ -59,6 +59,33 @@ def test_features_are_timms(name, size, head):
     assert models.caches_features(config)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "convnext_atto"])
+def test_stages_end_where_timm_says_so(name):
+    model = build(changed(name=f"timm:{name}", head="stages"), 64)
+    seen = images(64)
+    normalised = (seen - model.mean) / model.std
+    with torch.no_grad():
+        maps = model.backbone.forward_intermediates(normalised, intermediates_only=True)
+        if name == "resnet18":  # whose first is before the first layer's normalisation
+            maps[0] = model.backbone.act1(model.backbone.bn1(model.backbone.conv1(normalised)))
+        expected = torch.cat([each.mean((2, 3)) for each in maps], 1)
+        torch.testing.assert_close(model.features(seen), expected)
+        assert model.width == expected.shape[1]
+        assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "timm:vit_tiny_patch16_224"}, "model.head=stages: .* does not come in stages"),
+        ({"name": "cnn"}, "model.head=stages: is of pretrained networks"),
+    ],
+)
+def test_what_has_no_stages(values, message):
+    with pytest.raises(InputError, match=message):
+        build(changed(head="stages", **values), 224)
+
+
 def test_a_file_of_weights_gives_what_the_package_that_carries_them_gives(tmp_path):
     theirs = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
     theirs = theirs.from_name("efficientnet-lite0").eval()

@@ -12,8 +12,8 @@ import models
 import search_spaces
 from models.config import ModelConfig
 from orchestrator.base.errors import InputError
-from orchestrator.config.layers import resolve, with_overrides, with_recipe
-from orchestrator.config.recipes import RECIPES
+from orchestrator.config.layers import resolve, value_at, with_overrides, with_recipe
+from orchestrator.config.recipes import PLAIN, RECIPES
 from orchestrator.config.settings import SweepConfig
 from orchestrator.data.balance import sample_weights
 from orchestrator.search.study import make_sampler
@@ -40,7 +40,19 @@ def drawn(name, trials):
 
 def test_the_spaces_of_the_mission_are_there():
     assert NAMES[0] == resolve().sweep.space == "focal_gender"
-    assert set(NAMES) >= {"focal", "gender_weight", "methods", "recipe", "architecture", "full"}
+    others = {"focal", "gender_weight", "methods", "recipe", "architecture", "full", "heads"}
+    assert set(NAMES) >= others
+
+
+def test_plain_heads_are_tuned():
+    space = search_spaces.get("heads")
+    assert "weight_decay" not in space.untuned_plain
+    trial = optuna.trial.FixedTrial({**space.untuned_plain, "weight_decay": 0.1})
+    tuned = with_overrides(with_recipe(resolve(), space.recipe), space.suggest(trial))
+    assert all(value_at(tuned, key) == value for key, value in PLAIN.items())
+    assert tuned.fit.l2 == 0.1
+    assert tuned.train.optimiser == "lbfgs"
+    assert with_recipe(tuned, "reference").train.optimiser == "adam"
 
 
 @pytest.mark.parametrize(("name", "recipe"), POINTS)
