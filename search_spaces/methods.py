@@ -18,7 +18,7 @@ POINTS: dict[str, dict[str, Any]] = {
 }
 
 UNWEIGHTED: dict[str, Any] = {
-    "balance.policy": "weights",
+    "balance.policy": "none",
     "balance.over": "gender_class",
     "balance.tau": 0.0,
 }
@@ -43,7 +43,9 @@ def suggest(trial: BaseTrial) -> dict[str, Any]:
 
 def strata_weights(trial: BaseTrial) -> dict[str, Any]:
     """Weigh genders and classes by their size: tau 0 weighs all faces, 1 all four groups alike."""
-    return UNWEIGHTED | {"balance.tau": trial.suggest_float("tau", 0.0, 1.0)}
+    if not (tau := trial.suggest_float("tau", 0.0, 1.0)):
+        return UNWEIGHTED
+    return UNWEIGHTED | {"balance.policy": "weights", "balance.tau": tau}
 
 
 def weights_act(method: str) -> bool:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 KEY, SECRET = "AKIDFAIRFRONTTESTS", "a-secret-that-must-be-in-no-file"
@@ -98,7 +99,9 @@ def serve() -> None:
     def start(place: Place) -> tuple[BaseWSGIServer, threading.Thread]:
         with _inside(place.namespace):  # a socket belongs to where it was made
             server = make_server(*place[1:], app, threaded=True, request_handler=Quiet)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )  # of a process that dies: whoever tells it something is not left waiting
         thread.start()
         return server, thread
 
@@ -118,6 +121,7 @@ def serve() -> None:
             stop(running)
             running = []
         elif word == "start":
+            places = [place for place in places if place.is_there]  # a test's network has gone
             running = [start(place) for place in places]
         else:
             stop(running[1:])
@@ -133,6 +137,10 @@ class Place(NamedTuple):
     namespace: str | None
     address: str
     port: int
+
+    @property
+    def is_there(self) -> bool:
+        return self.namespace is None or Path("/run/netns", self.namespace).exists()
 
 
 @contextmanager

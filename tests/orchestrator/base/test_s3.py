@@ -1,9 +1,14 @@
 """S3: faults that pass are waited for, others are one line, and no key is in any."""
 
+import os
+import socket
+import subprocess
 import threading
 
 import pytest
-from s3_server import KEY, SECRET
+from namespaces import why_impossible
+from s3_server import KEY, SECRET, S3Server
+from waiting import HANGS
 
 from orchestrator.base.errors import StorageError
 from orchestrator.base.files import (
@@ -82,6 +87,34 @@ def test_a_server_that_comes_back_is_waited_for(s3):
     write_text(path, "after")
     back.join()
     assert read_text(path) == "after"
+
+
+@pytest.fixture
+def server():
+    server = S3Server.begin()
+    yield server
+    server.end()
+
+
+@pytest.mark.skipif(bool(why := why_impossible()), reason=str(why))
+def test_the_tests_server_starts_where_a_network_of_a_test_before_has_gone(server):
+    """It did not, and whoever asked it to waited for ever."""
+    name = f"ff{os.getpid()}gone"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        server.appear(name, "0.0.0.0")
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+    for _ in range(2):
+        server.stop()
+        server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HANGS):
+        pass
+
+
+def test_the_tests_server_leaves_nobody_waiting_when_it_dies(server):
+    with pytest.raises(IndexError):
+        server.appear("no-such-network", "0.0.0.0")
 
 
 @pytest.mark.usefixtures("anew")
