@@ -18,7 +18,7 @@ POINTS: dict[str, dict[str, Any]] = {
 }
 
 UNWEIGHTED: dict[str, Any] = {
-    "balance.policy": "none",
+    "balance.policy": "weights",
     "balance.over": "gender_class",
     "balance.tau": 0.0,
 }
@@ -43,9 +43,9 @@ def suggest(trial: BaseTrial) -> dict[str, Any]:
 
 def strata_weights(trial: BaseTrial) -> dict[str, Any]:
     """Weigh genders and classes by their size: tau 0 weighs all faces, 1 all four groups alike."""
-    if not (tau := trial.suggest_float("tau", 0.0, 1.0)):
-        return UNWEIGHTED
-    return UNWEIGHTED | {"balance.policy": "weights", "balance.tau": tau}
+    tau = trial.suggest_float("tau", 0.0, 1.0)
+    # At 0 no face weighs more than another, which is plain's policy, by which it is known.
+    return UNWEIGHTED | {"balance.policy": "weights" if tau else "none", "balance.tau": tau}
 
 
 def weights_act(method: str) -> bool:
