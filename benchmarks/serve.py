@@ -32,7 +32,8 @@ import torch
 
 from orchestrator.base.machine import cores
 from orchestrator.data.reading.decode import decode
-from orchestrator.deploy.serve.onnx_engine import INPUT, _session, _to_onnx
+from orchestrator.deploy.serve.onnx_engine import _session, _to_onnx
+from orchestrator.deploy.shipped import INPUT
 from orchestrator.run.directory import Run
 from orchestrator.training.model_file import load_model
 

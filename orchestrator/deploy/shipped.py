@@ -83,18 +83,31 @@ def write_pt2(program: ExportedProgram, file: Path) -> None:
 
 def write_onnx(program: ExportedProgram, file: Path) -> None:
     """Write ONNX, for onnxruntime and others."""
+    graph = to_onnx(program, OUTPUT)
+    with writing(file) as opened:
+        opened.write(graph)
+
+
+def to_onnx(program: ExportedProgram, output: str) -> bytes:
+    """Turn a graph whose input is `INPUT` into ONNX, whose output has a name.
+
+    Raises
+    ------
+    InputError
+        torch made none.
+    """
     made = torch.onnx.export(
         program,
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=[output],
         verbose=False,
     )
     if made is None:
         raise InputError("torch made no ONNX program of this network")
-    with writing(file) as opened:
-        opened.write(made.model_proto.SerializeToString())
+    graph: bytes = made.model_proto.SerializeToString()
+    return graph
 
 
 WRITERS: dict[str, Callable[[ExportedProgram, Path], None]] = {

@@ -37,7 +37,7 @@ class Compared:
     @property
     def chosen(self) -> Mapping[str, Any] | None:
         """The figures that its best was chosen by; None without one."""
-        return chosen_on(dict(self.summary)) if self.summary["best"] else None
+        return chosen_on(self.summary) if self.summary["best"] else None
 
     @property
     def front(self) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Runs in a line each: how each stands and what it came to, as its last report has it."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def summary_of(run: Run) -> dict[str, Any] | None:
     return summary
 
 
-def chosen_on(summary: dict[str, Any]) -> dict[str, Any]:
+def chosen_on(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures by which a run's best was chosen, with intervals; it has one."""
     best, confirmed = summary["best"], summary["confirmed"]
     if confirmed and confirmed["best"]:

@@ -13,11 +13,11 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, one_line
 from orchestrator.base.machine import cores
 from orchestrator.deploy.serve.engine import Images, Logits
-from orchestrator.deploy.shipped import OPSET
+from orchestrator.deploy.shipped import INPUT, to_onnx
 from orchestrator.training.inference import to_input
 from orchestrator.training.model_file import load_model
 
-INPUT, OUTPUT = "images", "logit"
+OUTPUT = "logit"
 TOLERANCE = 1e-3
 """Between the logits that onnxruntime and torch give, beside 1e-3 of the larger."""
 
@@ -90,18 +90,7 @@ class _FromBytes(nn.Module):
 def _to_onnx(network: nn.Module, size: int) -> bytes:
     images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     program = torch.export.export(_FromBytes(network), (images,), dynamic_shapes=({0: Dim("n")},))
-    made = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        verbose=False,
-    )
-    if made is None:
-        raise ValueError("torch made no ONNX program")
-    graph: bytes = made.model_proto.SerializeToString()
-    return graph
+    return to_onnx(program, OUTPUT)
 
 
 def _session(graph: bytes) -> onnxruntime.InferenceSession:

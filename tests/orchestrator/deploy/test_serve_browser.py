@@ -1,26 +1,16 @@
 """The page to drop a picture on, in a real browser; skipped where there is none."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import ARGUMENTS, CHROMIUM, playwright
 from serving import in_a_thread, picture, server
 
 from orchestrator.judging.thresholds import Thresholds
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None or subprocess.call([CHROMIUM, "--version"], stdout=subprocess.DEVNULL):
-    pytest.skip("needs chromium (apt-get install chromium)", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api")
-
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-]
 NASTY = "<img src=x onerror=alert(1)>.gif"
 
 

@@ -1,26 +1,16 @@
 """The page in a real browser: Debian's chromium, driven by Playwright; skipped where it is not."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import ARGUMENTS, CHROMIUM, playwright
 from fakes import SWEEP, FakeTrial, make_run
 
 from orchestrator.report.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None or subprocess.call([CHROMIUM, "--version"], stdout=subprocess.DEVNULL):
-    pytest.skip("needs chromium (apt-get install chromium)", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api")
-
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-]
 NASTY = "<img src=x onerror=\"document.title='hit'\">'{{ 7 * 7 }}$x^2$&lt;"
 WIDTHS = (390, 768, 1440, 2560)
 
