@@ -152,6 +152,9 @@ class SweepConfig(Strict):
     finalists: int = Field(default=8, ge=0)
     """In the end retrain so many, the best by score, and the baselines, and choose among them by
     what they get right of faces that they were not trained on; 0: the search's best it is."""
+    may_lose: float = Field(default=0.005, ge=0, le=1)
+    """How much less accurate than by plain the worse-served gender may be in what is recommended,
+    for a higher fair metric; 1: by as much as it takes."""
     confirm: int = Field(default=1, ge=0)
     """Each on so many new seeds; 0: none is retrained."""
     confirm_folds: int | None = Field(default=4, ge=2, le=100)

@@ -6,24 +6,26 @@ trained on it, what they get right is added up, and the metrics are computed onc
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from orchestrator.config.settings import Config
 from orchestrator.judging.fairness import metrics_from_counts
 from orchestrator.judging.intervals import Limits, fair_from, folded
-from orchestrator.judging.judge import Evaluated
+from orchestrator.judging.judge import Evaluated, PassedOver, is_plain
 from orchestrator.judging.paired_change import NO_CHANGE, Change, change_of
-from orchestrator.judging.pooled import measure
+from orchestrator.judging.pooled import measure, worse_served
 from orchestrator.judging.race import (
     Key,
     Race,
     Retrained,
+    by_fair,
     finalists,
+    order_by_pool,
+    pooled_metrics,
     read_retrained,
     rounds,
     run_race,
-    winner,
 )
 from orchestrator.run.directory import Run
 from orchestrator.run.trial import EVALUATED
@@ -51,7 +53,7 @@ class Confirmation:
         self, run: Run, evaluated: Sequence[Evaluated], config: Config | None = None
     ) -> None:
         config = config or run.config
-        self._lambda = config.fair_lambda
+        self._lambda, self._may_lose = config.fair_lambda, config.sweep.may_lose
         wanted = {one.id for one in finalists(evaluated, config)}
         every = read_retrained(run, config, evaluated)
         self.retrained = {one.trial.id: one for one in every if one.networks or one.failed}
@@ -62,19 +64,35 @@ class Confirmation:
         self.course = course
         self.race: Race = run_race(members, course, sorted(wanted), self._lambda)
 
+    @cached_property
+    def order(self) -> list[Retrained]:
+        """Those that are left, the best by pooled counts first; none until the race has ended."""
+        if self.race.missing or not self.race.keys:
+            return []
+        return order_by_pool(self.race.left, self.race.keys, self._lambda, self._may_lose)
+
     @property
     def winner(self) -> Retrained | None:
-        """The best by pooled counts, once the race has ended."""
-        if self.race.missing or not self.race.left or not self.race.keys:
-            return None
-        return winner(self.race.left, self.race.keys, self._lambda)
+        """The best, once the race has ended."""
+        return next(iter(self.order), None)
 
     def best_of(self, ids: Container[str]) -> Evaluated | None:
-        """Return the best of some by pooled counts, once the race has ended."""
-        left = [one for one in self.race.left if one.trial.id in ids]
-        if self.winner is None or not left:
+        """Return the best of some, once the race has ended."""
+        return next((one.trial for one in self.order if one.trial.id in ids), None)
+
+    @property
+    def passed_over(self) -> PassedOver | None:
+        """The one with the highest fair metric, where it did not win."""
+        first = min(self.order, key=by_fair(self.race.keys, self._lambda), default=None)
+        if first is None or first is self.winner:
             return None
-        return winner(left, self.race.keys, self._lambda).trial
+        plain = max((one for one in self.order if is_plain(one.trial)), key=self._worst)
+        served = worse_served(first.judged("val", self.race.keys, plain))
+        fair = pooled_metrics(first, self.race.keys, self._lambda).fair
+        return PassedOver(first.trial.id, fair, plain.trial.id, served)
+
+    def _worst(self, one: Retrained) -> float:
+        return pooled_metrics(one, self.race.keys, self._lambda).worst_gender
 
     def changes(self, one_id: str, other_id: str) -> dict[str, Change] | None:
         """Compare trials on the same faces, by split; None where they were not retrained on any."""

@@ -5,9 +5,10 @@ threshold that all faces share, and at the best pair by gender, both found on va
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from orchestrator.base.errors import InputError
 from orchestrator.config.layers import value_at
 from orchestrator.config.recipes import PLAIN
-from orchestrator.judging.fairness import GroupMetrics, group_metrics
+from orchestrator.judging import pooled
+from orchestrator.judging.fairness import WOMAN, GroupMetrics, group_metrics
 from orchestrator.judging.frontier import pareto_mask
 from orchestrator.judging.thresholds import FIXED, Thresholds, best_pair, best_shared
 from orchestrator.run.directory import Run
@@ -25,6 +27,7 @@ from orchestrator.run.trial import PredictedRows, Trial, TrialResult
 Kind = Literal["fixed", "shared", "by_gender"]
 """Threshold 0.5; the best one for all faces; the best of women and of men, for which a face's
 gender has to be known."""
+T = TypeVar("T")
 FINDERS: dict[Kind, Callable[..., Thresholds]] = {"shared": best_shared, "by_gender": best_pair}
 
 
@@ -147,6 +150,68 @@ def select_best(evaluated: Sequence[Evaluated]) -> Evaluated | None:
     The other kinds of thresholds are no candidates: the best of thousands flatters itself.
     """
     return min(evaluated, key=score_rank, default=None)
+
+
+def ranked(evaluated: Sequence[Evaluated], may_lose: float) -> list[Evaluated]:
+    """Sort by `score_rank`, those last by which the worse-served gender loses; see `spared`."""
+    order = sorted(evaluated, key=score_rank)
+    return spared(order, [one.judged["fixed"].val for one in order], _plain(order), may_lose)
+
+
+def spared(
+    order: Sequence[T], metrics: Sequence[GroupMetrics], plain: Sequence[T], may_lose: float
+) -> list[T]:
+    """Sort those last that serve whom they serve worst worse than plain serves whom it does.
+
+    The fair metric alone is raised by whatever serves both genders alike, and be it badly
+    (Mittelstadt, Wachter and Russell, The Unfairness of Fair Machine Learning, 2023).
+
+    Parameters
+    ----------
+    order
+        The best first; otherwise it is kept.
+    metrics
+        Theirs.
+    plain
+        Those of them that are plain; the best of these for the worse-served gender counts.
+    may_lose
+        How much less accurate the worse-served gender may be than by that one.
+    """
+    worst = {id(one): of.worst_gender for one, of in zip(order, metrics, strict=True)}
+    least = max((worst[id(one)] for one in plain), default=-math.inf) - may_lose
+    return sorted(order, key=lambda one: worst[id(one)] < least)
+
+
+def _plain(order: Sequence[Evaluated]) -> list[Evaluated]:
+    """Return plain, and the first of those that tuned it: of all of them some are lucky."""
+    plain = [one for one in order if is_plain(one)]
+    return sorted(plain, key=lambda one: one.result.recipe != "plain")[:2]
+
+
+class PassedOver(NamedTuple):
+    """What has the highest fair metric and is not chosen, since some are served worse by it."""
+
+    trial_id: str
+    fair: float
+    plain: str
+    """The id of the plain trial that it is compared with."""
+    served: pooled.WorseServed
+
+
+def passed_over(evaluated: Sequence[Evaluated], may_lose: float) -> PassedOver | None:
+    """Return the first by `score_rank`, where it is not the first by `ranked`."""
+    first, order = select_best(evaluated), ranked(evaluated, may_lose)
+    if first is None or first is order[0]:
+        return None
+    plain = max(
+        _plain(sorted(evaluated, key=score_rank)),
+        key=lambda one: one.judged["fixed"].val.worst_gender,
+    )
+    rows = plain.rows["val"]
+    now, then = (of.judged["fixed"].predicted["val"] == rows.label for of in (first, plain))
+    groups = [pooled.Judged(rows.gender == WOMAN, now[None], then[None])]
+    fair = first.judged["fixed"].val.fair
+    return PassedOver(first.id, fair, plain.id, pooled.worse_served(groups))
 
 
 def score_rank(one: Evaluated) -> tuple[float, float, str]:

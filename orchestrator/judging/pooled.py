@@ -5,6 +5,7 @@ faces' luck, and an absolute value counts that as gap.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,37 @@ def measure(groups: Sequence[Judged], women: Weights, men: Weights) -> Limits:
         value, centre, faces = value + score.mean(), centre + middle, faces + max(spread, 0) / n
     half = _half_width(faces, [_by_network(group, weights) for group in groups])
     return Limits(*(np.asarray(end) for end in (value, centre - half, centre + half)))
+
+
+class WorseServed(NamedTuple):
+    """The accuracy of the worse-served gender, now and then."""
+
+    now: tuple[str, float]
+    """``women`` or ``men``, and how accurate they are by these networks."""
+    then: tuple[str, float]
+    """The same by the others; it may be the other gender."""
+    change: Limits
+
+
+def worse_served(groups: Sequence[Judged]) -> WorseServed:
+    """Compare how well those are served who are served worst.
+
+    It is what is to be raised, where both cannot be (Martinez, Bertran and Sapiro, Minimax Pareto
+    Fairness, ICML 2020).
+
+    Parameters
+    ----------
+    groups
+        As `measure` takes them, with the others.
+    """
+
+    def lesser(a: float, b: float) -> tuple[str, float]:
+        women, men = measure(groups, (a, b), (0.0, 0.0)), measure(groups, (0.0, 0.0), (a, b))
+        return min(("women", float(women.value)), ("men", float(men.value)), key=itemgetter(1))
+
+    now, then = lesser(1.0, 0.0), lesser(0.0, -1.0)
+    women, men = ((float(now[0] == who), float(then[0] == who)) for who in ("women", "men"))
+    return WorseServed(now, then, measure(groups, women, men))
 
 
 def _half_width(faces: float, networks: Sequence[Floats]) -> float:

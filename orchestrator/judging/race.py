@@ -4,7 +4,7 @@ A pure function of the trials and of ``RUN/confirm/<trial>/<name>/``, each with 
 that nothing of a race is kept anywhere else: one that was interrupted goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import children
 from orchestrator.config.settings import Config
-from orchestrator.judging.fairness import WOMAN, count_correct, metrics_from_counts
+from orchestrator.judging.fairness import WOMAN, GroupMetrics, count_correct, metrics_from_counts
 from orchestrator.judging.intervals import Limits, fair_change_from
-from orchestrator.judging.judge import Evaluated, evaluate_trial, is_plain, score_rank, select_front
+from orchestrator.judging.judge import (
+    Evaluated,
+    evaluate_trial,
+    is_plain,
+    score_rank,
+    select_front,
+    spared,
+)
 from orchestrator.judging.pooled import Judged, measure
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import BASELINES
@@ -231,10 +238,14 @@ def run_race(
 
 
 def _beaten(left: Sequence[Retrained], keys: Sequence[Key], fair_lambda: float) -> list[Retrained]:
-    """Return those that cannot win any more."""
+    """Return those that cannot win any more.
+
+    The leader is one by which nobody loses at all, or it might be passed over in the end and those
+    that it beat be missed.
+    """
     if not left:
         return []
-    leader = winner(left, keys, fair_lambda)
+    leader = order_by_pool(left, keys, fair_lambda, may_lose=0.0)[0]
     found = []
     for one in left:
         if one is leader or is_plain(one.trial):
@@ -253,14 +264,31 @@ def fair_change(
     return fair_change_from(partial(measure, groups), fair_lambda)
 
 
-def winner(left: Sequence[Retrained], keys: Sequence[Key], fair_lambda: float) -> Retrained:
-    """Return the one with the highest fair metric of the pooled counts; of equals the smaller gap.
+def order_by_pool(
+    left: Sequence[Retrained], keys: Sequence[Key], fair_lambda: float, may_lose: float
+) -> list[Retrained]:
+    """Sort by the highest fair metric of the pooled counts; of equals by the smaller gap.
 
+    Those by which the worse-served gender loses are last: see `orchestrator.judging.judge.spared`.
     Test is not looked at.
     """
+    order = sorted(left, key=by_fair(keys, fair_lambda))
+    metrics = [pooled_metrics(one, keys, fair_lambda) for one in order]
+    return spared(order, metrics, [one for one in order if is_plain(one.trial)], may_lose)
+
+
+def pooled_metrics(one: Retrained, keys: Sequence[Key], fair_lambda: float) -> GroupMetrics:
+    """Return the metrics of what a trial's networks get right of faces that they did not see."""
+    return metrics_from_counts(*one.counts("val", keys), fair_lambda)
+
+
+def by_fair(
+    keys: Sequence[Key], fair_lambda: float
+) -> Callable[[Retrained], tuple[float, float, str]]:
+    """Return what sorts by the highest fair metric of pooled counts, then by gap and id."""
 
     def rank(one: Retrained) -> tuple[float, float, str]:
-        pooled = metrics_from_counts(*one.counts("val", keys), fair_lambda)
+        pooled = pooled_metrics(one, keys, fair_lambda)
         return -pooled.fair, pooled.gap, one.trial.id
 
-    return min(left, key=rank)
+    return rank

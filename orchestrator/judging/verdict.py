@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from orchestrator.judging.judge import PassedOver
 from orchestrator.judging.paired_change import Change
 from orchestrator.judging.thresholds import FIXED
 from orchestrator.run.trial import ENSEMBLE
@@ -67,7 +68,11 @@ class Claim:
 
 
 def verdict(
-    use: str | None, claim: Claim | None, retrained: str | None = None, members: int = 1
+    use: str | None,
+    claim: Claim | None,
+    retrained: str | None = None,
+    members: int = 1,
+    passed: PassedOver | None = None,
 ) -> dict[str, Any]:
     """Put the verdict together, as ``summary.json`` holds it.
 
@@ -81,6 +86,8 @@ def verdict(
         On what, in words; None: nothing was, or not all of it has ended.
     members
         How many networks `use` has.
+    passed
+        What has a higher fair metric and is not recommended, if any.
     """
     word = word_of(claim.changes) if claim else "undecided"
     needed = faces_needed(claim.changes, claim.faces) if claim and word == "undecided" else {}
@@ -93,7 +100,8 @@ def verdict(
         "level": 0.95,
         "change": {s: asdict(of) for s, of in claim.changes.items()} if claim else {},
         "faces_needed": needed,
-        "paragraph": _paragraph(use, claim, word, needed, retrained, members),
+        "passed_over": passed and _as_filed(passed),
+        "paragraph": _paragraph(use, claim, word, needed, retrained, members, passed),
     }
 
 
@@ -104,11 +112,13 @@ def _paragraph(  # noqa: PLR0917  # all that a verdict is of
     needed: Mapping[str, int | None],
     retrained: str | None,
     members: int,
+    passed: PassedOver | None,
 ) -> str:
     if use is None:
         return "Undecided: no trial is complete, so there is nothing to choose from."
     if claim is None:
-        return f"Use {use} at threshold {FIXED.women}. {NOTHING_TO_COMPARE}"
+        told = [f"Use {use} at threshold {FIXED.women}. {NOTHING_TO_COMPARE}"]
+        return " ".join(told + ([passed_words(_as_filed(passed))] if passed else []))
     name, role = claim.trial_id, claim.against
     begin = {
         "supported": f"Supported: {name} is fairer than {role}.",
@@ -136,7 +146,37 @@ def _paragraph(  # noqa: PLR0917  # all that a verdict is of
         told.append(f"{what}: {moved(claim.changes[split])}.")
     else:
         told.append(f"Use {use} at threshold {FIXED.women}: {what}, {moved(claim.changes[split])}.")
+    if passed:
+        told.append(passed_words(_as_filed(passed)))
     return " ".join(told)
+
+
+def _as_filed(passed: PassedOver) -> dict[str, Any]:
+    served = passed.served
+    return {
+        "trial_id": passed.trial_id,
+        "fair": passed.fair,
+        "plain": passed.plain,
+        "worst_gender": served.now[1],
+        "worst_gender_plain": served.then[1],
+        "served_worst": served.now[0],
+        "served_worst_plain": served.then[0],
+        "change": float(served.change.value),
+        "change_ci95": [float(served.change.low), float(served.change.high)],
+    }
+
+
+def passed_words(found: Mapping[str, Any]) -> str:
+    """Say why what has the highest fair metric is not recommended; of ``verdict: passed_over``."""
+    who, then = found["served_worst"], found["served_worst_plain"]
+    points, (low, high) = 100 * found["change"], (100 * end for end in found["change_ci95"])
+    ours, theirs = (f"{100 * found[key]:.1f}%" for key in ("worst_gender", "worst_gender_plain"))
+    return (
+        f"{found['trial_id']} has a higher fair metric, {found['fair']:.3f}, but is not "
+        f"recommended: of those whom it serves worst, {who}, {ours} are right, of those whom "
+        f"{found['plain']} serves worst, {then}, {theirs} ({points:+.1f} points, {low:+.1f} to "
+        f"{high:+.1f})."
+    )
 
 
 def as_one(trial_id: str, members: int) -> str:

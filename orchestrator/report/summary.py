@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.config.settings import Config
 from orchestrator.data.splits import GENDERS, describe_empty
 from orchestrator.judging.confirmation import Confirmation, trained_on
 from orchestrator.judging.ensemble import members_of, together
@@ -19,6 +20,8 @@ from orchestrator.judging.judge import (
     evaluate_trial,
     is_plain,
     objectives,
+    passed_over,
+    ranked,
     select_best,
     select_front,
 )
@@ -71,8 +74,9 @@ def summarise(
     ``progress.json``; ``images_per_second`` is the median over complete trials, null without one.
     """
     searched, confirmation = select_best(evaluated), Confirmation(run, evaluated)
-    won = confirmation.winner
-    best = won.trial if won else searched
+    won, may_lose = confirmation.winner, run.config.sweep.may_lose
+    best = won.trial if won else next(iter(ranked(evaluated, may_lose)), None)
+    passed = confirmation.passed_over if won else passed_over(evaluated, may_lose)
     baselines = {
         recipe: next((one for one in evaluated if one.result.recipe == recipe), None)
         for recipe in BASELINES
@@ -105,9 +109,10 @@ def summarise(
         "optimism": _optimism(searched, confirmed),
         "verdict": verdict(
             use["trial_id"] if use else None,
-            _claim(confirmation, evaluated, baselines, fair_lambda),
+            _claim(run.config, confirmation, evaluated, baselines),
             trained_on(confirmed["trials"][won.trial.id]) if won and confirmed else None,
             use["members"] if use else 1,
+            passed,
         ),
         "failures": where_it_fails(run, use["trial_id"]) if use else None,
         "evaluations": other_faces(run),
@@ -167,10 +172,10 @@ def _tuned(confirmation: Confirmation, evaluated: Sequence[Evaluated]) -> Evalua
 
 
 def _claim(
+    config: Config,
     confirmation: Confirmation,
     evaluated: Sequence[Evaluated],
     baselines: Mapping[str, Evaluated | None],
-    fair_lambda: float,
 ) -> Claim | None:
     """Return what the verdict is of: the best of the search's own trials against the baseline."""
     role, base = next(
@@ -178,13 +183,15 @@ def _claim(
     )
     known = {one.id for one in baselines.values() if one}
     others = [one for one in evaluated if one.id not in known and not is_plain(one)]
-    challenger = confirmation.best_of({one.id for one in others}) or select_best(others)
+    ids = {one.id for one in others}
+    order = ranked(evaluated, config.sweep.may_lose)
+    challenger = confirmation.best_of(ids) or next((o for o in order if o.id in ids), None)
     if base is None or challenger is None:
         return None
     faces = {split: one.label.size for split, one in challenger.rows.items()}
     changes = confirmation.changes(challenger.id, base.id) if confirmation.winner else None
     if changes is None:
-        single = Change(**_change(challenger, "fixed", base, fair_lambda))
+        single = Change(**_change(challenger, "fixed", base, config.fair_lambda))
         return Claim(challenger.id, role, {"test": single}, {"test": faces["test"]})
     faces["val"] = confirmation.faces(challenger.id)
     return Claim(challenger.id, role, changes, faces)

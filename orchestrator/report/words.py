@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.base.words import duration
 from orchestrator.judging.confirmation import trained_on
 from orchestrator.judging.paired_change import Change
-from orchestrator.judging.verdict import NOTHING_TO_COMPARE, PLACES, as_one, moved
+from orchestrator.judging.verdict import NOTHING_TO_COMPARE, PLACES, as_one, moved, passed_words
 from orchestrator.report import digits
 from orchestrator.run.cost import Amount
 from orchestrator.run.trial import ENSEMBLE
@@ -29,7 +29,8 @@ def confirmed_words(summary: Summary) -> list[str]:
     entry = confirmed["trials"][confirmed["best"]]
     told = [
         f"Retrained on {trained_on(entry)}, {entry['trial_id']}{_of_recipe(entry)} has the highest "
-        f"fair metric of {len(confirmed['trials'])} trials, {_fair(entry, 'val')} on the "
+        f"fair metric of {len(confirmed['trials'])} trials{_but(summary)}, "
+        f"{_fair(entry, 'val')} on the "
         f"{entry['val']['n_women'] + entry['val']['n_men']:,} faces of train and validation, "
         f"and {_fair(entry)} on test."
     ]
@@ -65,6 +66,7 @@ def verdict(summary: Summary) -> list[str]:
         "is the only complete trial"
         if complete == 1
         else f"has the highest fair metric on validation of {complete} complete trials"
+        f"{_but(summary)}"
     )
     sentences = confirmed_words(summary) if summary["confirmed"] else []
     if not (summary["confirmed"] and summary["confirmed"]["best"]):
@@ -73,6 +75,12 @@ def verdict(summary: Summary) -> list[str]:
             *_single_words(summary, complete),
         ]
     return [paragraph, *sentences, *summary["notes"]]
+
+
+def _but(summary: Summary) -> str:
+    """Say that some with a higher fair metric are not counted, where there are."""
+    passed = summary["verdict"]["passed_over"]
+    return " by which the worse-served gender does not lose" if passed else ""
 
 
 def _single_words(summary: Summary, complete: int) -> list[str]:
@@ -190,8 +198,9 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
         return "There is no trial to use yet.", verdict(summary)
     entry = recommended(summary)
     use = f"Use {found['trial_id']}{_of_recipe(entry)} at threshold {found['threshold']}."
+    passed = [passed_words(found["passed_over"])] if found["passed_over"] else []
     if found["claim"] is None:
-        return use, [NOTHING_TO_COMPARE]
+        return use, [NOTHING_TO_COMPARE, *passed]
     claim, role = found["claim"], found["against"].replace("_", " ")
     split, change = next(iter(found["change"].items()))
     said = {
@@ -208,6 +217,7 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
         said,
         f"Against {role}, on {PLACES[split]}, its fair metric changes by {digits.change(by, ends)} "
         f"(95% interval {digits.limits(ends, '+')}), and {moves}.",
+        *passed,
     ]
 
 

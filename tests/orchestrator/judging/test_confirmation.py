@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import SWEEP, FakeTrial, confirm_run, make_run
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from orchestrator.base.errors import InputError
 from orchestrator.config.layers import resolve
 from orchestrator.judging.fairness import count_correct, metrics_from_counts
+from orchestrator.judging.judge import spared
+from orchestrator.judging.pooled import Judged, worse_served
 from orchestrator.report.report import write_report
 from orchestrator.report.tables import print_summary
 from orchestrator.report.words import verdict
@@ -108,6 +113,92 @@ def test_a_winner_that_is_worse_on_other_faces_is_refuted(tmp_path):
     assert any(line.startswith("Refuted: t001") for line in lines)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert 'class="lowers">Refuted: t001' in page
+
+
+LEVELLED = [
+    FakeTrial("t000", 0.90, 0.97, "plain"),
+    FakeTrial("t001", 0.86, 0.86),
+    FakeTrial("t002", 0.91, 0.965),
+]
+"""By the fair metric t001 is first: it serves both genders alike, and both worse."""
+
+
+@pytest.mark.parametrize("retrained", [True, False])
+def test_what_serves_those_worse_who_are_served_worst_is_passed_over(tmp_path, retrained):
+    run = make_run(tmp_path / "run", LEVELLED, rows=2000)
+    if retrained:
+        confirm_run(run, LEVELLED, seeds=1, folds=4, rows=2000)
+    summary = write_report(run)
+    found, text = summary["verdict"], " ".join(verdict(summary))
+    assert summary["best"]["trial_id"] == found["trial_id"] == found["claim"] == "t002"
+    by_fair = {one["trial_id"]: one["val"]["fair"] for one in summary["pareto"]}
+    assert max(by_fair, key=by_fair.get) == "t001"
+    passed = found["passed_over"]
+    assert (passed["trial_id"], passed["plain"]) == ("t001", "t000")
+    assert passed["served_worst_plain"] == "women"
+    by = passed["worst_gender"] - passed["worst_gender_plain"]
+    assert passed["change"] == pytest.approx(by)
+    low, high = passed["change_ci95"]
+    assert low < by < high < 0
+    higher = f"t001 has a higher fair metric, {passed['fair']:.3f}, but is not recommended"
+    assert f"{higher}: of those whom it serves worst" in text
+    assert passed["fair"] > 0.8
+    assert f"{100 * passed['worst_gender']:.1f}% are right" in text
+    assert "trials by which the worse-served gender does not lose" in text
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert page.count(higher) == 2
+
+
+def test_by_how_much_they_may_lose_is_a_setting(tmp_path):
+    config = resolve(overrides={"sweep.may_lose": 0.1})
+    run = make_run(tmp_path / "run", LEVELLED, rows=2000, config=config)
+    summary = write_report(run)
+    assert summary["verdict"]["trial_id"] == summary["searched_best"] == "t001"
+    assert summary["verdict"]["passed_over"] is None
+    assert "not recommended" not in " ".join(verdict(summary))
+
+
+@given(
+    accuracies=st.lists(st.tuples(*[st.integers(0, 20)] * 2), min_size=1, max_size=6),
+    plain=st.sets(st.integers(0, 5)),
+    may_lose=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+)
+def test_nobody_loses_more_than_may_be(accuracies, plain, may_lose):
+    metrics = [metrics_from_counts([[w, 0], [m, 0]], [[20, 0], [20, 0]]) for w, m in accuracies]
+    names = [f"t{n}" for n in range(len(metrics))]
+    base = [name for n, name in enumerate(names) if n in plain]
+    order = spared(names, metrics, base, may_lose)
+    worst = {name: of.worst_gender for name, of in zip(names, metrics, strict=True)}
+    assert sorted(order) == names  # nobody is dropped
+    least = max([worst[name] for name in base], default=0) - may_lose
+    spared_ones = [name for name in names if worst[name] >= least]
+    assert order[: len(spared_ones)] == spared_ones  # in the order that there was
+    if base:
+        assert spared_ones
+
+
+@given(data=st.data(), n=st.integers(2, 40))
+def test_how_those_fare_who_are_served_worst_is_counted(data, n):
+    flags = arrays(bool, n)
+    women = data.draw(flags.filter(lambda of: of.any() and not of.all()))
+    now, then = data.draw(flags), data.draw(flags)
+    served = worse_served([Judged(women, now[None], then[None])])
+    for (who, worst), right in ((served.now, now), (served.then, then)):
+        accuracy = {"women": right[women].mean(), "men": right[~women].mean()}
+        assert worst == pytest.approx(min(accuracy.values()))
+        assert accuracy[who] == pytest.approx(worst)
+    assert served.change.value == pytest.approx(served.now[1] - served.then[1])
+    assert served.change.low <= served.change.high
+
+
+def test_where_all_that_was_searched_for_serves_worse_plain_is_used(tmp_path):
+    trials = [FakeTrial("t000", 0.90, 0.99, "plain"), LEVELLED[1]]
+    summary, text = _confirmed(tmp_path, trials, trials)
+    found = summary["verdict"]
+    assert (found["trial_id"], found["claim"]) == ("t000", "t001")
+    assert (found["word"], found["passed_over"]["trial_id"]) == ("supported", "t001")
+    assert "Supported: t001 is fairer than plain." in text
+    assert "t001 has a higher fair metric" in text
 
 
 def test_a_small_gain_is_undecided_and_faces_that_would_decide_it_are_named(tmp_path):

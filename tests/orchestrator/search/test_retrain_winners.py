@@ -56,6 +56,21 @@ def test_a_finalist_that_cannot_win_any_more_is_given_up(tmp_path):
     assert (left.fold, left.at_most) == (1, 3)
 
 
+def test_what_levels_down_beats_nobody_in_a_race(tmp_path):
+    # t001 leads by far, and will be passed over: whoever it beats would be missed.
+    trials = [
+        FakeTrial("t000", 0.80, 0.98, "plain"),
+        FakeTrial("t001", 0.77, 0.77),
+        FakeTrial("t002", 0.82, 0.98),
+    ]
+    run = make_run(tmp_path / "run", trials, rows=4000)
+    confirm_run(run, trials, seeds=1, folds=2, rows=4000)
+    for trial in trials:
+        shutil.rmtree(run.path / "confirm" / trial.id / f"{trial.id}-seed1-fold1of2")
+    left = next_round(run, config("sweep.confirm_folds=2"))
+    assert [one.trial.path.parent.name for one in left.assignments] == ["t000", "t001", "t002"]
+
+
 def test_what_finalists_take_is_said_before_the_search():
     said = words_before(config("sweep.trials=20"))
     assert "the best 8 and the baselines are retrained on 4 folds: at most 44 trainings" in said
