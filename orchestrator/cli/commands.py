@@ -49,7 +49,8 @@ def prepare(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Write a run's tables, plot and report anew."""
-    return finish(Run.open(arguments.target), as_json=arguments.json)
+    run = Run.open(arguments.target)
+    return finish(run, as_json=arguments.json, all_test=arguments.all_test)
 
 
 def inspect(arguments: argparse.Namespace) -> int:

@@ -266,6 +266,12 @@ def _add_search_spaces(commands: Any) -> None:
 def _add_report(commands: Any) -> None:
     parser = commands.add_parser("report", help="write the tables, the plot and report.html of RUN")
     parser.add_argument("target", metavar="RUN")
+    parser.add_argument(
+        "--all-test",
+        action="store_true",
+        help="fill the tables' test figures of trials that were not chosen, too: to look at, since "
+        "the best of many flatters itself",
+    )
     parser.set_defaults(command_name="report")
 
 

@@ -3,6 +3,7 @@
 Test figures are computed for the report and choose nothing.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from orchestrator.report.trial_table import trial_table
 from orchestrator.run.directory import Run
 
 
-def write_report(run: Run) -> dict[str, Any]:
+def write_report(run: Run, *, all_test: bool = False) -> dict[str, Any]:
     """Write ``trials.csv``, ``pareto.csv``, ``pareto.png``, ``report.html`` and ``summary.json``.
 
     The same files give the same report, byte for byte. A run without a complete trial gets a
@@ -27,6 +28,9 @@ def write_report(run: Run) -> dict[str, Any]:
     ----------
     run
         A run, ended or not; trials that still run are counted as unfinished.
+    all_test
+        Have the tables tell the test figures of all trials, and not only of the recommended one,
+        the baselines and the one that the verdict is of: whoever picks by those picks by test.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def write_report(run: Run) -> dict[str, Any]:
     params = {trial.id: trial.params for trial in ended}
     evaluated = evaluate(run)
     summary = summarise(run, results, evaluated)
-    table = trial_table(results, params, evaluated)
+    told = [trial.id for trial in ended] if all_test else _judged_by_test(summary)
+    table = trial_table(results, params, evaluated, told)
     front = [entry["trial_id"] for entry in summary["pareto"]]
     _write_csv(run, "trials.csv", table)
     _write_csv(run, "pareto.csv", table.set_index("trial_id", drop=False).loc[front])
@@ -52,6 +57,12 @@ def write_report(run: Run) -> dict[str, Any]:
     write_text(run.path / "report.html", page(run, summary, table, ended, evaluated))
     write_json(run.path / "summary.json", summary)
     return summary
+
+
+def _judged_by_test(summary: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the trials that test is for."""
+    entries = (summary["best"], *summary["baselines"].values())
+    return {entry["trial_id"] for entry in entries if entry} | {summary["verdict"]["claim"]}
 
 
 def _write_csv(run: Run, name: str, table: pd.DataFrame) -> None:

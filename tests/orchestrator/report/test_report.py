@@ -89,7 +89,9 @@ def test_other_thresholds_are_the_best_on_validation_and_judged_on_test(run, sum
 
 
 def test_fronts_at_other_thresholds_have_their_own_members(run, summary):
+    write_report(run, all_test=True)
     table = pd.read_csv(run.path / "trials.csv")
+    write_report(run)
     complete = table[table["state"] == "complete"].set_index("trial_id")
     assert 0 < summary["hypervolume_shared"] < 0.25  # of the best fair metrics, not the best front
     gaps = [entry["val"]["gap"] for entry in summary["pareto_shared"]]
@@ -307,6 +309,24 @@ def test_trials_csv_has_a_row_a_trial_and_empty_cells_where_nothing_was_measured
     line = (run.path / "trials.csv").read_text().splitlines()[1]
     assert ".0,cpu," not in line.split(",val_", 1)[0]
     assert table["val_n_women"].dropna().nunique() == 1
+
+
+def test_test_figures_are_of_what_was_chosen_unless_asked_for(run, summary):
+    named = (summary["best"], *summary["baselines"].values())
+    told = {entry["trial_id"] for entry in named if entry} | {summary["verdict"]["claim"]}
+    for name in ("trials.csv", "pareto.csv"):
+        table = pd.read_csv(run.path / name).set_index("trial_id")
+        complete = table[table["state"] == "complete"]
+        of_test = [column for column in table.columns if "test_" in column]
+        has = complete[of_test].notna()
+        assert (has.all(axis=1) == complete.index.isin(told)).all()
+        assert not has[~complete.index.isin(told)].any(axis=None)
+        assert complete["val_fair"].notna().all()
+    assert main(["report", str(run.path), "--all-test", "--json"]) == 0
+    complete = pd.read_csv(run.path / "trials.csv").query("state == 'complete'")
+    assert len(complete) > len(told)
+    assert complete[of_test].notna().all(axis=None)
+    write_report(run)
 
 
 def test_wall_time_comes_from_the_progress_file(tmp_path):
