@@ -238,6 +238,11 @@ def _by_identity(
 def _identities(table: pd.DataFrame) -> NDArray[np.int64]:
     identity = table["identity"]
     unknown = table.loc[identity.isna().to_numpy(), "filename"]
+    if len(unknown) == len(table):
+        raise InputError(
+            "--split-by identity: it is not known who is on any image; a table needs a column "
+            "identity (--column identity=NAME says what it is called), or use --split-by row"
+        )
     if len(unknown):
         raise InputError(
             f"--split-by identity: {len(unknown)} of {len(table)} faces have no identity, the "
@@ -249,6 +254,11 @@ def _identities(table: pd.DataFrame) -> NDArray[np.int64]:
 def _official(table: pd.DataFrame) -> NDArray[np.int8]:
     split: pd.Series[Any] = table["split"]
     unknown = table.loc[split.isna().to_numpy(), "filename"]
+    if len(unknown) == len(table):
+        raise InputError(
+            "--split-by official: no face has a split; a table needs a column split (--column "
+            "split=NAME says what it is called), or use --split-by row"
+        )
     if len(unknown):
         raise InputError(
             f"--split-by official: {len(unknown)} of {len(table)} faces have no split, the first "

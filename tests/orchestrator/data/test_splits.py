@@ -143,6 +143,9 @@ def test_identity_needs_an_identity_for_every_face() -> None:
         InputError, match=r"1 of 80 faces have no identity, the first is 00003\.jpg"
     ):
         assign_splits(table, SHARES, "identity", 0)
+    table["identity"] = pd.NA
+    with pytest.raises(InputError, match="not known who is on any image; a table needs a column i"):
+        assign_splits(table, SHARES, "identity", 0)
 
 
 def test_official_takes_the_sources_own_splits() -> None:
@@ -155,7 +158,11 @@ def test_official_takes_the_sources_own_splits() -> None:
     ("change", "message"),
     [
         (lambda t: t.assign(split="train"), "--split-by official: the val split is empty"),
-        (lambda t: t, "80 of 80 faces have no split, the first is 00000.jpg"),
+        (lambda t: t, "no face has a split; a table needs a column split"),
+        (
+            lambda t: t.assign(split=["train", *[pd.NA] * 79]),
+            "79 of 80 faces have no split, the first is 00001.jpg",
+        ),
         (
             lambda t: t.assign(split=np.where(t["gender"] == 1, "train", "test")),
             "--split-by official: the train split has no women",
