@@ -101,31 +101,3 @@ def _row(
         )
     name = f'<text x="0" y="{top + 12}">{escape(role)} <tspan class="muted">'
     return Markup(name + f"{escape(entry['trial_id'])}</tspan></text>" + "".join(parts))
-
-
-def shown_entries(
-    summary: Mapping[str, Any], *, together: bool = True
-) -> dict[str, Mapping[str, Any]]:
-    """Return the summary's entries to compare, by role; a trial with two roles once.
-
-    Parameters
-    ----------
-    summary
-        What ``summary.json`` holds.
-    together
-        Ensembles, where they are kept, instead of the trials that they are of.
-    """
-    one, ensembles = {**summary["baselines"], "recommended": summary["best"]}, summary["ensembles"]
-    if ensembles and together:
-        one |= {role: entry for role, entry in ensembles.items() if entry}
-    shown: dict[str, Mapping[str, Any]] = {}
-    for role in (name.replace("_", " ") for name in ORDER):
-        if entry := one[role.replace(" ", "_")]:
-            same = [name for name, has in shown.items() if has["trial_id"] == entry["trial_id"]]
-            for name in same:
-                del shown[name]
-            shown[" = ".join([*same, role])] = entry
-    return shown
-
-
-ORDER = ("plain", "plain_tuned", "reference", "recommended")

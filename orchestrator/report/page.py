@@ -18,14 +18,14 @@ from orchestrator.judging.paired_change import effect
 from orchestrator.report import digits
 from orchestrator.report.beyond import explained
 from orchestrator.report.course import ENOUGH, course, importances, stopped_at
-from orchestrator.report.dumbbells import dumbbells, shown_entries
+from orchestrator.report.dumbbells import dumbbells
 from orchestrator.report.live import live_data
+from orchestrator.report.roles import recommended, shown_entries
 from orchestrator.report.words import (
     cost_words,
     fails_most,
     in_short,
     price,
-    recommended,
     threshold_words,
     verdict,
 )

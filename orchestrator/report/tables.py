@@ -8,8 +8,8 @@ from rich.table import Table
 
 from orchestrator.base.console import new_table, open_console
 from orchestrator.judging.confirmation import trained_on
+from orchestrator.report.roles import by_role
 
-ROWS = ("best", "plain", "plain_tuned", "reference")
 HEADS = ("women", "men", "gap", "worse", "fair", "fair 95%")
 METRICS = ("acc_women", "acc_men", "gap", "worst_gender", "fair")
 
@@ -24,21 +24,22 @@ def print_summary(summary: Mapping[str, Any], stream: TextIO) -> None:
     stream
         A terminal, or any other text stream.
     """
-    entries = {"best": summary["best"], **summary["baselines"]}
-    if together := summary["ensembles"]:
-        entries |= {name: entry for name, entry in together.items() if entry}
-        entries["best"] = together["recommended"]
-    rows = [(name, entries[name]) for name in ROWS if entries.get(name)]
-    if not rows:
+    entries = by_role(summary)
+    if not entries:
         return
     console = open_console(stream)
     if summary["confirmed"]:
         _print_confirmed(summary, console)
     table = _table("On test faces, threshold 0.5 (chosen on validation faces)")
-    for name, entry in rows:
+    for role, entry in sorted(entries.items(), key=lambda of: of[0] != "recommended"):
+        name = "best" if role == "recommended" else role
         table.add_row(name, entry["trial_id"], *_cells(entry["test"]))
     console.print(table)
-    for line in (*summary["notes"], *_settings(entries["best"]), summary["verdict"]["paragraph"]):
+    for line in (
+        *summary["notes"],
+        *_settings(entries["recommended"]),
+        summary["verdict"]["paragraph"],
+    ):
         console.print(line, soft_wrap=not stream.isatty())  # who reads a pipe wraps it
 
 

@@ -8,17 +8,11 @@ from orchestrator.judging.confirmation import trained_on
 from orchestrator.judging.paired_change import Change
 from orchestrator.judging.verdict import NOTHING_TO_COMPARE, PLACES, as_one, moved, passed_words
 from orchestrator.report import digits
+from orchestrator.report.roles import recommended
 from orchestrator.run.cost import Amount
 from orchestrator.run.trial import ENSEMBLE
 
 Summary = Mapping[str, Any]
-
-
-def recommended(summary: Summary) -> Mapping[str, Any]:
-    """Return the entry of what the verdict says to use, of a run with a complete trial."""
-    ensembles, best = summary["ensembles"], summary["best"]
-    use: Mapping[str, Any] = ensembles["recommended"] if ensembles else best
-    return use
 
 
 def confirmed_words(summary: Summary) -> list[str]:
