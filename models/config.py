@@ -67,6 +67,17 @@ class LossConfig(Strict):
     class_balancing: bool = False
     q: float = Field(default=0.7, gt=0, le=1)
     """gce: near 0 it is cross-entropy, at 1 the mean absolute error, which noise moves least."""
+    teacher: str | None = None
+    """Networks whose word is taken beside the labels': the folder of a finished trial that has
+    judged all training faces, as the ensemble of a sweep's finalists has
+    (``RUN/ensembles/ID-ensemble``), each by networks that were not trained on it."""
+    trust: float = Field(default=0.5, ge=0, le=1)
+    """How much of each label is the teacher's probability instead."""
+
+    @field_validator("teacher")
+    @classmethod
+    def _absolute(cls, teacher: str | None) -> str | None:
+        return str(parse_uri(teacher)) if teacher else None
 
 
 class MethodConfig(Strict):

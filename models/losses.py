@@ -23,7 +23,7 @@ def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     logit
         Shape (n,), of any floating dtype; half precision is computed in float32.
     label
-        Shape (n,), 0 or 1, of any dtype.
+        Shape (n,), 0 or 1, of any dtype; with a teacher what lies between, too.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     """
     logit = _at_least_float32(logit)
     positive = label.to(logit.dtype)
-    if config.smoothing:
+    if config.smoothing or config.teacher:
         positive = positive * (1 - config.smoothing) + 0.5 * config.smoothing
         loss = -(positive * logsigmoid(logit) + (1 - positive) * logsigmoid(-logit))
         log_rest = torch.logaddexp(  # of 1 - p_t, the probability given to what is not the label

@@ -44,7 +44,7 @@ FREE = {
     ),
     "sweep": (
         *(f"sweep.{name}" for name in ("trials", "hours", "concurrent", "finalists", "confirm")),
-        "sweep.price_per_hour",
+        *("sweep.price_per_hour", "sweep.may_lose"),
         *(f"sweep.{name}" for name in ("epoch_budget", "patience", "max_failed", "confirm_folds")),
         *_RESOURCES,
     ),
@@ -173,10 +173,19 @@ def recipe_of(arguments: argparse.Namespace) -> str:
 
 
 def check_model(config: Config, store: Store) -> None:
-    """Find here, not in a worker, that a model or its weights cannot be had."""
+    """Find here, not in a worker, that a model, its weights or its teacher cannot be had."""
     import models
 
     models.build(config.model, store.meta.image_size)
+    if config.loss.teacher:
+        import pyarrow as pa
+
+        from orchestrator.training.teacher import targets
+
+        shards = store.meta.shards["train"] + store.meta.shards["val"]  # which folds train on, too
+        rows = pa.concat_tables(store.read_shard(one, ["filename", "label"]) for one in shards)
+        names = rows["filename"].cast(pa.large_string()).combine_chunks()
+        targets(config.loss, rows["label"].to_numpy(), names)
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ PLAIN: dict[str, Any] = {
     "loss.gamma": 0.0,
     "loss.class_balancing": False,
     "loss.smoothing": 0.0,
+    "loss.teacher": None,
     "method.name": "erm",
     "balance.policy": "none",
     "balance.weight_women": 1.0,

@@ -213,6 +213,8 @@ class Config(Strict):
             raise ValueError(f"min_workers is {self.min_workers}, more than workers={self.workers}")
         if self.workers > 1 and self.train.optimiser == "lbfgs":
             raise ValueError("train.optimiser=lbfgs fits a head in one process; give workers=1")
+        if self.loss.teacher and self.train.optimiser == "lbfgs":
+            raise ValueError("loss.teacher: train.optimiser=lbfgs fits heads to labels alone")
         if self.workers > 1 and 0 < (self.resources.gpus or 0) < 1:
             raise ValueError(
                 f"resources.gpus is {self.resources.gpus:g}: the workers of a trial cannot share a "

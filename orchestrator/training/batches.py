@@ -19,6 +19,7 @@ from orchestrator.training.augment import augment
 from orchestrator.training.augment import draw_numbers as draw_augmentation
 from orchestrator.training.images import as_tensor, place_on_device
 from orchestrator.training.inference import rank_and_world
+from orchestrator.training.teacher import targets
 
 
 class Drawn(NamedTuple):
@@ -30,6 +31,7 @@ class Drawn(NamedTuple):
     """What `draw_numbers` gave for them."""
     labels: Tensor
     """As in `Batch`, like what follows."""
+    targets: Tensor
     genders: Tensor
     weights: Tensor
     size: int
@@ -37,12 +39,13 @@ class Drawn(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """All but the size."""
-        return [self.images, self.numbers, self.labels, self.genders, self.weights]
+        columns = self.labels, self.targets, self.genders, self.weights
+        return [self.images, self.numbers, *columns]
 
     def augmented(self, config: AugmentConfig) -> Batch:
         """Turn it into what a training step takes in."""
         inputs = augment(config, self.images, self.numbers)
-        return Batch(inputs, self.labels, self.genders, self.weights, self.size)
+        return Batch(inputs, self.labels, self.targets, self.genders, self.weights, self.size)
 
 
 class Batches:
@@ -75,6 +78,10 @@ class Batches:
         weights[self._rows] = sample_weights(config.balance, self._gender, self._label)
         self.images = place_on_device(train.inputs, device)
         self._labels = as_tensor(train.label).to(device, torch.float32)
+        self._targets = self._labels
+        if config.loss.teacher:
+            known = targets(config.loss, train.label, train.filename)
+            self._targets = torch.from_numpy(known).to(device)
         self._genders = as_tensor(train.gender).to(device)
         self._weights = torch.from_numpy(weights).to(device)
 
@@ -91,7 +98,8 @@ class Batches:
         images = self.images.batches(order, max(1, share), dealt if self._world > 1 else None)
         rows = torch.from_numpy(order[mine]).to(self._device)
         numbers_here = torch.from_numpy(numbers[mine]).to(self._device)
-        labels, genders, weights = self._labels[rows], self._genders[rows], self._weights[rows]
+        labels, targets_here = self._labels[rows], self._targets[rows]
+        genders, weights = self._genders[rows], self._weights[rows]
         for step in range(self.steps):
             part = slice(step * share, (step + 1) * share)
             whole = min(size, len(order) - step * size)
@@ -99,7 +107,13 @@ class Batches:
                 yield self._stand_in(whole)
                 continue
             batch = Drawn(
-                next(images), numbers_here[part], labels[part], genders[part], weights[part], whole
+                next(images),
+                numbers_here[part],
+                labels[part],
+                targets_here[part],
+                genders[part],
+                weights[part],
+                whole,
             )
             yield batch if len(batch.labels) > 1 else _pad_lone_row(batch)
 
@@ -124,12 +138,13 @@ class Batches:
         numbers = torch.from_numpy(draw_augmentation(1, np.random.default_rng(0)))
         numbers = numbers.to(self._device)
         nobody, weightless = 0 * self._genders[:1], 0 * self._weights[:1]
-        return _pad_lone_row(Drawn(images, numbers, self._labels[:1], nobody, weightless, size))
+        one = self._labels[:1], self._targets[:1]
+        return _pad_lone_row(Drawn(images, numbers, *one, nobody, weightless, size))
 
 
 def _pad_lone_row(drawn: Drawn) -> Drawn:
     """Add a copy without weight to a lone row: batch norm cannot train on one value a channel."""
     *_, genders, weights, size = drawn
-    images, numbers, labels = (torch.cat([column, column]) for column in drawn[:3])
+    images, numbers, labels, aims = (torch.cat([column, column]) for column in drawn[:4])
     genders, weights = (torch.cat([column, 0 * column]) for column in (genders, weights))
-    return Drawn(images, numbers, labels, genders, weights, size)
+    return Drawn(images, numbers, labels, aims, genders, weights, size)

@@ -209,7 +209,7 @@ class Training:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             logit = self._network(batch.inputs)
         logit = logit.float()
-        per_sample = LOSSES[self.config.loss.name](logit, batch.labels, self.config.loss)
+        per_sample = LOSSES[self.config.loss.name](logit, batch.targets, self.config.loss)
         part: Tensor = self._method(per_sample, logit, batch)
         # DistributedDataParallel averages over workers what Keras's reduction sums over the batch.
         self._optimiser.step(part * self._world)

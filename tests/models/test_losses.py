@@ -77,6 +77,31 @@ def test_agrees_with_keras(config, weight_name, from_logits):
     assert torch.max(torch.abs(gradient - keras_gradient)) * N < TOLERANCE
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_IDS)
+def test_labels_between_0_and_1_are_learned_as_keras_learns_them(config):
+    logit, label = sample(seed=3)
+    soft = label * 0.6 + 0.4 * torch.rand(N, generator=torch.Generator().manual_seed(0))
+    config = config.model_copy(update={"teacher": "networks"})
+    theirs = keras.losses.BinaryFocalCrossentropy(
+        gamma=config.gamma,
+        alpha=config.alpha,
+        apply_class_balancing=config.class_balancing,
+        label_smoothing=config.smoothing,
+        from_logits=True,
+    )
+    loss, gradient = ours(logit, soft, torch.ones(N), config)
+    keras_value, keras_gradient = keras_loss(theirs, logit, soft, torch.ones(N), from_logits=True)
+    assert abs(loss - keras_value) < TOLERANCE
+    assert torch.max(torch.abs(gradient - keras_gradient)) * N < TOLERANCE
+    # Where the teacher agrees with the labels, nothing changes.
+    sure = [
+        ours(logit, label, torch.ones(N), one)
+        for one in (config, CONFIGS[0].model_copy(update=config.model_dump(exclude={"teacher"})))
+    ]
+    assert sure[0][0] == pytest.approx(sure[1][0], rel=1e-5)
+    assert torch.allclose(sure[0][1], sure[1][1], atol=TOLERANCE / N)
+
+
 @pytest.mark.parametrize("from_logits", [False, True], ids=["probabilities", "logits"])
 def test_gamma_0_is_keras_cross_entropy(from_logits):
     logit, label = sample(seed=2)

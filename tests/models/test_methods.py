@@ -31,7 +31,7 @@ def part(method, of, size=ROWS):
     logit, label, gender, weight = of
     logit = logit.clone().requires_grad_()
     per_sample = focal(logit, label, LossConfig(gamma=1.0))
-    value = method(per_sample, logit, Batch(logit, label, gender, weight, size))
+    value = method(per_sample, logit, Batch(logit, label, label, gender, weight, size))
     return value.detach(), torch.autograd.grad(value, logit)[0]
 
 

@@ -156,7 +156,8 @@ def test_gender_weights_scale_the_loss_as_keras_does():
         sample_weight=np.where(gender == -1, 1.0, 0.1).astype(np.float32),
     )  # fmt: skip
     drawing = training._batches
-    of_first = (column[:12] for column in (drawing._labels, drawing._genders, drawing._weights))
+    columns = (drawing._labels, drawing._targets, drawing._genders, drawing._weights)
+    of_first = (column[:12] for column in columns)
     unmoved = torch.ones((12, NUMBERS))
     loss = training._step(Drawn(first, unmoved, *of_first, 12)) / 12
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
