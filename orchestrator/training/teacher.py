@@ -11,6 +11,9 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import parse_uri
 from orchestrator.run.trial import Trial
 
+LEAST = 1e-6
+"""Nothing is certain: a power below 1 of what is left of a certainty has no gradient."""
+
 
 def targets(config: LossConfig, label: NDArray[np.int8], names: pa.Array) -> NDArray[np.float32]:
     """Return the probability of class 1 that is to be learned of each face.
@@ -60,4 +63,4 @@ def targets(config: LossConfig, label: NDArray[np.int8], names: pa.Array) -> NDA
         )
     believed = expit(rows.logit[place].astype(np.float64))
     mixed: NDArray[np.float64] = (1 - config.trust) * label + config.trust * believed
-    return mixed.astype(np.float32)
+    return np.clip(mixed, LEAST, 1 - LEAST).astype(np.float32)

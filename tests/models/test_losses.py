@@ -141,6 +141,16 @@ def test_each_sample_agrees_with_keras_up_to_logit_16(config):
     assert torch.max(torch.abs(difference[short])) < TOLERANCE
 
 
+@pytest.mark.parametrize("gamma", [0.3, 2.0])
+@pytest.mark.parametrize("value", [-1e4, -20.0, 20.0, 1e4])
+def test_finite_where_a_teacher_is_all_but_certain(gamma, value):
+    logit = torch.tensor([value, value], requires_grad=True)
+    loss = focal(logit, torch.tensor([1e-6, 1 - 1e-6]), LossConfig(gamma=gamma, teacher="networks"))
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(logit.grad).all()
+
+
 def test_parts_from_keras_where_keras_clips():
     logit, label = torch.tensor([30.0]), torch.tensor([0])
     weight = torch.ones(1)
