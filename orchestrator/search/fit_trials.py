@@ -7,12 +7,14 @@ the study learns of them are the same.
 import time
 
 from orchestrator.config.settings import Config
+from orchestrator.data.store.arrays import Arrays
 from orchestrator.distributed.faults import OWN_FAULTS, MachineError, is_own
 from orchestrator.distributed.one_worker import train_alone
 from orchestrator.distributed.sharing import Shared
 from orchestrator.run.progress import EndedTrial, RunningTrial
 from orchestrator.run.screen import ProgressDisplay
 from orchestrator.search.searcher import StudyTrials
+from orchestrator.training.features.cache import basis
 from orchestrator.training.trial import Assignment, run_trial, write_failure
 
 
@@ -41,6 +43,7 @@ def fit_all(config: Config, trials: StudyTrials, shared: Shared, display: Progre
     left = None if limit is None else limit * 3600 - progress.search_seconds(progress.started)
     trials.unseen = lambda trial: display.update(display.progress.with_ended(EndedTrial.of(trial)))
     begun = time.monotonic()
+    splits = _Splits(shared)
     try:
         while left is None or time.monotonic() - begun < left:
             assignment = trials.next()
@@ -48,7 +51,7 @@ def fit_all(config: Config, trials: StudyTrials, shared: Shared, display: Progre
                 return
             name = assignment.trial.id
             try:
-                _run(assignment, shared, display)
+                _run(assignment, splits, display)
             except MachineError as error:  # which says nothing of the trial: --resume goes on
                 trials.faults[name] = str(error)
                 display.update(display.progress.without(name))
@@ -59,7 +62,23 @@ def fit_all(config: Config, trials: StudyTrials, shared: Shared, display: Progre
         return
 
 
-def _run(assignment: Assignment, shared: Shared, display: ProgressDisplay) -> None:
+class _Splits:
+    """The data of trials, read anew only where one has other features than the last."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self._of: tuple[object, ...] | None = None
+        self._last: dict[str, Arrays] = {}
+
+    def get(self, config: Config) -> dict[str, Arrays]:
+        """Return the splits for a trial, which are those of the last one if they can be."""
+        ours = basis(config)
+        if not self._last or ours != self._of:
+            self._last, self._of = self.shared.get(config), ours
+        return self._last
+
+
+def _run(assignment: Assignment, splits: _Splits, display: ProgressDisplay) -> None:
     """Fit a head here; a baseline that is none, as the published recipe, in its own process."""
     config, trial = assignment.config, assignment.trial
     if trial.has_ended:  # and its session was killed before the study heard so
@@ -68,9 +87,9 @@ def _run(assignment: Assignment, shared: Shared, display: ProgressDisplay) -> No
     display.update(display.progress.with_running(running))
     try:
         if fits_heads(config):
-            run_trial(assignment, shared.get(config))
+            run_trial(assignment, splits.get(config))
         else:
-            train_alone(assignment, shared, display.say)
+            train_alone(assignment, splits.shared, display.say)
     except OWN_FAULTS as error:
         if not is_own(error):
             raise

@@ -6,10 +6,10 @@
 """
 
 import hashlib
-from collections.abc import Mapping
+from functools import lru_cache
 
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, make_folder, writing
@@ -18,21 +18,30 @@ from orchestrator.base.here import copied_here
 PREFIX, FOLDER = "backbone.", "backbones"
 
 
-def put_aside(state: Mapping[str, Tensor], run_path: Anywhere) -> tuple[dict[str, Tensor], str]:
-    """Write the backbone of a state dict into a run, unless it is there.
+def put_aside(network: nn.Module, run_path: Anywhere) -> tuple[dict[str, Tensor], str]:
+    """Write the backbone of a network, which nothing changes, into a run, unless it is there.
 
     Returns
     -------
-    The rest of the state dict, and where in the run the backbone is, named by its weights.
+    The rest of the network's state dict, and where in the run the backbone is, named by its
+    weights.
     """
-    backbone = {name: value for name, value in state.items() if name.startswith(PREFIX)}
-    content = save(backbone)
-    file = f"{FOLDER}/{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    content, name = _saved(network)
+    file = f"{FOLDER}/{name}.safetensors"
     if not (run_path / file).exists():
         make_folder(run_path / FOLDER)
         with writing(run_path / file) as sink:
             sink.write(content)
-    return {name: value for name, value in state.items() if name not in backbone}, file
+    state = network.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith(PREFIX)}, file
+
+
+@lru_cache(maxsize=1)
+def _saved(network: nn.Module) -> tuple[bytes, str]:
+    """Return a backbone as its file has it, and its name: once for all the trials of a process."""
+    state = network.state_dict()
+    content = save({name: value for name, value in state.items() if name.startswith(PREFIX)})
+    return content, hashlib.sha256(content).hexdigest()[:16]
 
 
 def read_backbone(model: Anywhere, file: str) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from orchestrator.data.folds import fold_of_rows
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.judging.fairness import Accuracies, group_metrics, predict_labels
 from orchestrator.training.early_stopping import EpochMetrics
-from orchestrator.training.head_fit import fit_heads
+from orchestrator.training.head_fit import Rows, fit_heads
 from orchestrator.training.images import place_on_device
 from orchestrator.training.inference import predict_logits
 
@@ -53,20 +53,15 @@ def fit_head(config: Config, data: Mapping[str, Arrays]) -> FittedHead:
     InputError
         The network has no cached features, or a hidden layer.
     """
-    train, val = _checked(config, data)
+    _check(config, data)
     start = time.perf_counter()
-    features = torch.from_numpy(
-        np.concatenate([train[:, 0], val[:, 0]], dtype=np.float32)  # the faces as they are
-    )
+    folds = config.fit.folds if config.data.folds is None else 0
+    rows, fold = _rows(data["train"], data["val"], folds)
     gender, label = (
         np.concatenate([getattr(data[split], name) for split in ("train", "val")])
         for name in ("gender", "label")
     )
-    fold = _folds(config, data)
-    # The last head is the trial's: fitted to train, as any other network, and judged by val.
-    folds = np.arange(fold.max() + 1)
-    rows = np.column_stack([fold[:, None] != folds, np.arange(len(fold)) < len(train)])
-    heads = fit_heads(features, gender, label, rows, config)
+    heads = fit_heads(rows, gender, label, config)
     seconds = time.perf_counter() - start
     network = _network(config.model, data["train"].images.shape[1], config.seed)
     last = models.last_layer(network)
@@ -79,8 +74,8 @@ def fit_head(config: Config, data: Mapping[str, Arrays]) -> FittedHead:
         )
         for split in ("val", "test")
     }
-    if len(folds):
-        logit = heads.logits(features).numpy()[np.arange(len(fold)), fold]
+    if folds:
+        logit = heads.logits.numpy()[np.arange(len(fold)), fold]
     else:
         logit, label, gender = logits["val"], data["val"].label, data["val"].gender
     found = asdict(group_metrics(label, predict_labels(logit), gender, config.fair_lambda))
@@ -93,15 +88,12 @@ def fit_head(config: Config, data: Mapping[str, Arrays]) -> FittedHead:
         train_loss=float(heads.loss[-1]),
         val_loss=float(losses.mean()),
         seconds=time.perf_counter() - start,
-        images_per_second=rows.sum() / seconds,
+        images_per_second=rows.fitted.sum() / seconds,
     )
     return FittedHead(network, metrics, logits)
 
 
-def _checked(
-    config: Config, data: Mapping[str, Arrays]
-) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-    """Return the features of train and val."""
+def _check(config: Config, data: Mapping[str, Arrays]) -> None:
     if not models.caches_features(config.model):
         raise InputError(
             f"train.optimiser=lbfgs: fits {FROZEN} (it is model.name={config.model.name}, "
@@ -117,22 +109,40 @@ def _checked(
             "train.optimiser=lbfgs: group_dro moves its weights step by step; choose erm or "
             "gap_penalty for method.name, or train.optimiser=adam"
         )
-    train, val = data["train"].features, data["val"].features
-    if train is None or val is None:
+    if any(arrays.features is None for arrays in data.values()):
         raise InputError(
             "train.optimiser=lbfgs: there are no cached features of these faces; leave out what "
             "changes the pixels (augment), and choose a smaller model.head"
         )
-    return train, val
 
 
-def _folds(config: Config, data: Mapping[str, Arrays]) -> NDArray[np.int8]:
-    """Return the fold of each row of train and val; -1 for all where val is a fold itself."""
-    train, val = data["train"], data["val"]
-    if config.data.folds is not None:
-        return np.full(len(train) + len(val), -1, np.int8)
-    known = bool((train.identity >= 0).all() and (val.identity >= 0).all())
-    return fold_of_rows(train, val, config.fit.folds, people=known)
+@lru_cache(maxsize=1)
+def _rows(train: Arrays, val: Arrays, folds: int) -> tuple[Rows, NDArray[np.int8]]:
+    """Prepare the rows of train and val, once for all the trials of a process.
+
+    Parameters
+    ----------
+    train, val
+        With their features.
+    folds
+        0: val is a fold itself.
+
+    Returns
+    -------
+    rows
+        Of a head for each fold, which its rows are not fitted to, and one that is fitted to train,
+        as any other network, and is the trial's.
+    fold
+        Of each row, shape (n,); -1 where there are none.
+    """
+    parts = [arrays.features[:, 0] for arrays in (train, val) if arrays.features is not None]
+    features = torch.from_numpy(np.concatenate(parts, dtype=np.float32))  # the faces as they are
+    fold = np.full(len(features), -1, np.int8)
+    if folds:
+        known = bool((train.identity >= 0).all() and (val.identity >= 0).all())
+        fold = fold_of_rows(train, val, folds, people=known)
+    of_train = np.arange(len(fold)) < len(train)
+    return Rows(features, np.column_stack([fold[:, None] != np.arange(folds), of_train])), fold
 
 
 @lru_cache(maxsize=1)

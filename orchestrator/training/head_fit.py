@@ -36,10 +36,8 @@ class Heads(NamedTuple):
     """Shape (heads,), like what follows."""
     loss: Tensor
     """What was minimised, but for the penalty on the weights."""
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Return what each head says of features of shape (n, d): shape (n, heads)."""
-        return features @ self.weight + self.bias
+    logits: Tensor
+    """What each says of all rows, shape (n, heads)."""
 
 
 def shares(
@@ -74,12 +72,52 @@ def shares(
     return shares
 
 
+class Rows:
+    """Features as heads are fitted to them, and what of a fit is the same for all settings.
+
+    Parameters
+    ----------
+    features
+        float32 or float64, shape (n, d); it is computed as it is.
+    fitted
+        bool, shape (n, heads): the rows that each head is fitted to.
+    """
+
+    def __init__(self, features: Tensor, fitted: NDArray[np.bool_]) -> None:
+        self.fitted = fitted
+        # Of all rows, so that the numbers are of one size; what a head is fitted to it does not
+        # change.
+        self.centre = features.mean(0)
+        self.size = _unless_still(features.std(0, correction=0))
+        inputs = (features - self.centre) / self.size
+        own = torch.from_numpy(fitted / fitted.sum(0)).T.to(inputs.dtype)
+        spread = own @ inputs.square() - (own @ inputs) ** 2
+        self.scale = _unless_still(spread.clamp(min=0).sqrt())
+        """The deviation of each feature over the rows of each head, shape (heads, d)."""
+        self.across = inputs.T.contiguous()
+        """Shape (d, n): a face a column, by which the products of a step take half the time."""
+        wide = inputs.shape[1] > WIDEST
+        self._pairs = None if wide else (CURVATURE / len(inputs) * (inputs.T @ inputs)).double()
+
+    def turn(self, l2: float) -> Tensor | None:
+        """Return the matrix from weights for which the loss is curved alike to those of features.
+
+        With the former L-BFGS comes to the same minimum in fewer steps: features of a network go
+        together, so that the loss is far steeper along some of their sums than along others. None:
+        they are too many.
+        """
+        if self._pairs is None:
+            return None
+        lower = self._pairs.clone()
+        lower.diagonal().add_(max(l2, 1e-6))
+        lower = torch.linalg.cholesky(lower)
+        eye = torch.eye(len(lower), dtype=torch.float64)
+        inverse: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
+        return inverse.to(self.across.dtype)
+
+
 def fit_heads(
-    features: Tensor,
-    gender: NDArray[np.int8],
-    label: NDArray[np.int8],
-    rows: NDArray[np.bool_],
-    config: Config,
+    rows: Rows, gender: NDArray[np.int8], label: NDArray[np.int8], config: Config
 ) -> Heads:
     """Fit a linear head to each of several sets of rows.
 
@@ -91,63 +129,49 @@ def fit_heads(
 
     Parameters
     ----------
-    features
-        float32 or float64, shape (n, d); it is computed as it is.
+    rows
+        The n rows, and which of them each head is fitted to.
     gender, label
         Shape (n,).
-    rows
-        Shape (n, heads): the rows that a head is fitted to.
     config
         Of the trial.
     """
-    dtype = features.dtype
-    share = torch.from_numpy(shares(config, gender, label, rows).T.copy()).T.to(dtype)
-    target = torch.from_numpy(label).to(dtype)[:, None].expand_as(share)
+    dtype = rows.across.dtype
+    share = torch.from_numpy(shares(config, gender, label, rows.fitted).T.copy()).to(dtype)
+    target = torch.from_numpy(label).to(dtype).expand_as(share).contiguous()
     loss = LOSSES[config.loss.name]
     if config.method.name == "gap_penalty":
-        women, men = (_mean_over(gender == value, rows, dtype) for value in (-1, 1))
+        women, men = (_mean_over(gender == value, rows.fitted, dtype) for value in (-1, 1))
+        apart, sign = women - men, 2 * target - 1
 
     def data_loss(logit: Tensor) -> Tensor:
-        mean = (loss(logit, target, config.loss) * share).sum(0)
+        mean = (loss(logit, target, config.loss) * share).sum(1)
         if config.method.name != "gap_penalty":
             return mean
-        truth = torch.sigmoid((2 * target - 1) * logit)
-        gap = ((women - men) * truth).sum(0)
+        gap = (apart * torch.sigmoid(sign * logit)).sum(1)
         return mean + config.method.penalty * (torch.sqrt(gap**2 + SMOOTH_GAP**2) - SMOOTH_GAP)
 
-    return minimise(features, torch.from_numpy(rows), data_loss, config.fit.l2)
+    return minimise(rows, data_loss, config.fit.l2)
 
 
-def minimise(
-    features: Tensor, rows: Tensor, data_loss: Callable[[Tensor], Tensor], l2: float
-) -> Heads:
+def minimise(rows: Rows, data_loss: Callable[[Tensor], Tensor], l2: float) -> Heads:
     """Find the heads of the least loss, by L-BFGS over all of them together.
 
     Parameters
     ----------
-    features
-        Shape (n, d).
     rows
-        bool, shape (n, heads): the rows over which a head's features are scaled.
+        The n rows, and which of them each head is fitted to.
     data_loss
-        From logits, shape (n, heads), to the losses, shape (heads,), each of its own column.
+        From logits, shape (heads, n), to the losses, shape (heads,), each of its own row.
     l2
-        The weight of half the squared norm of a head's weights, of features so scaled.
+        The weight of half the squared norm of a head's weights, of features scaled by its rows.
     """
-    # Of all rows, so that the numbers are of one size; what a head is fitted to it does not change.
-    centre, size = features.mean(0), _unless_still(features.std(0, correction=0))
-    inputs = (features - centre) / size
-    own = rows.to(inputs.dtype) / rows.sum(0)
-    mean = inputs.T @ own
-    scale = _unless_still((inputs.square().T @ own - mean**2).clamp(min=0).sqrt())
-    turn = _turn(inputs, l2)
-    # A face a column: the products of a step then take two fifths of the time.
-    across = inputs.T.contiguous()
-    turned = torch.zeros_like(mean, requires_grad=True)
-    bias = torch.zeros(rows.shape[1], dtype=inputs.dtype, requires_grad=True)
-    exact = inputs.dtype == torch.float64
+    across, turn = rows.across, rows.turn(l2)
+    turned = torch.zeros_like(rows.scale, requires_grad=True)
+    raised = torch.zeros(len(turned), dtype=across.dtype, requires_grad=True)
+    exact = across.dtype == torch.float64
     lbfgs = torch.optim.LBFGS(
-        [turned, bias],
+        [turned, raised],
         max_iter=MOST_STEPS,
         history_size=MEMORY,
         tolerance_grad=1e-9 if exact else 1e-4,
@@ -155,40 +179,25 @@ def minimise(
         line_search_fn="strong_wolfe",
     )
 
-    def logits(weight: Tensor) -> Tensor:
+    def found() -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weights of scaled features, the bias, and the logits."""
+        weight = turned if turn is None else turned @ turn
         # The scaled features' means go into the bias, which is not penalised.
-        return ((weight / scale).T @ across).T + bias
+        bias = raised / CURVATURE**0.5
+        return weight, bias, (weight / rows.scale) @ across + bias[:, None]
 
     def objective() -> Tensor:
         lbfgs.zero_grad()
-        weight = turned if turn is None else turn @ turned
-        total = data_loss(logits(weight)).sum() + l2 / 2 * weight.square().sum()
+        weight, _, logits = found()
+        total = data_loss(logits).sum() + l2 / 2 * weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
     lbfgs.step(objective)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        weight = turned if turn is None else turn @ turned
-        unscaled = weight / scale / size[:, None]
-        return Heads(unscaled, bias - centre @ unscaled, data_loss(logits(weight)))
-
-
-def _turn(inputs: Tensor, l2: float) -> Tensor | None:
-    """Return the matrix from weights for which the loss is curved alike to those of features.
-
-    With the former L-BFGS comes to the same minimum in fewer steps: features of a network go
-    together, so that the loss is far steeper along some of their sums than along others. None: they
-    are too many.
-    """
-    rows, width = inputs.shape
-    if width > WIDEST:
-        return None
-    curved = (CURVATURE / rows * (inputs.T @ inputs)).double()
-    curved.diagonal().add_(max(l2, 1e-6))
-    lower = torch.linalg.cholesky(curved)
-    eye = torch.eye(width, dtype=torch.float64)
-    inverse: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
-    return inverse.T.to(inputs.dtype)
+        weight, bias, logits = found()
+        unscaled = (weight / rows.scale / rows.size).T
+        return Heads(unscaled, bias - rows.centre @ unscaled, data_loss(logits), logits.T)
 
 
 def _unless_still(deviation: Tensor) -> Tensor:
@@ -196,7 +205,7 @@ def _unless_still(deviation: Tensor) -> Tensor:
     return torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
 
 
-def _mean_over(group: NDArray[np.bool_], rows: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
-    """Return the weights, shape (n, heads), by which a sum over a head's rows is a group's mean."""
-    own = group[:, None] & rows
-    return torch.from_numpy(own / np.maximum(own.sum(0), 1)).to(dtype)
+def _mean_over(group: NDArray[np.bool_], fitted: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
+    """Return the weights, shape (heads, n), by which a sum over a head's rows is a group's mean."""
+    own = group & fitted.T
+    return torch.from_numpy(own / np.maximum(own.sum(1, keepdims=True), 1)).to(dtype)

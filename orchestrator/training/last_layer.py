@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from orchestrator.config.settings import LastLayerConfig
 from orchestrator.data.splits import stratum_of
-from orchestrator.training.head_fit import minimise
+from orchestrator.training.head_fit import Rows, minimise
 from orchestrator.training.images import Images
 from orchestrator.training.inference import gathered, own_part, to_input
 
@@ -65,9 +65,9 @@ def fit_last_layer(
     target = torch.from_numpy(label).double()
 
     def data_loss(logit: Tensor) -> Tensor:
-        losses = binary_cross_entropy_with_logits(logit[:, 0], target, share, reduction="sum")
+        losses = binary_cross_entropy_with_logits(logit[0], target, share, reduction="sum")
         return losses[None]
 
-    rows = torch.ones((len(label), 1), dtype=torch.bool)
-    head = minimise(features.double(), rows, data_loss, config.l2)
+    rows = Rows(features.double(), np.ones((len(label), 1), bool))
+    head = minimise(rows, data_loss, config.l2)
     return head.weight[:, 0].float(), float(head.bias), float(head.loss)

@@ -57,10 +57,11 @@ def save_model(
         "image_size": image_size,
         "precision": computed_in(config.train.precision, device),
     }
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = model.state_dict()
     if config.train.optimiser == "lbfgs":
-        state, about["backbone"] = put_aside(state, Trial(folder).run_path)
-    _write(folder, state, about)
+        state, about["backbone"] = put_aside(model, Trial(folder).run_path)
+    here = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    _write(folder, here, about)
 
 
 def save_ensemble(folder: Anywhere, members: Sequence[Anywhere]) -> None:

@@ -28,9 +28,12 @@ class ImagesOnDisk(Protocol):
         """Read the images of rows `order`, shape (m,), or this worker's of a deal, by windows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Arrays:
-    """A split, its n rows in the order of the store; in memory, save perhaps for its pixels."""
+    """A split, its n rows in the order of the store; in memory, save perhaps for its pixels.
+
+    It equals itself alone, by which what is made of it can be found again.
+    """
 
     images: NDArray[np.uint8] | ImagesOnDisk
     """Shape (n, H, W, 3), RGB; uint8 in memory, or where on disk they are."""
