@@ -22,6 +22,8 @@ class BackboneNetwork(nn.Module):
 
     The backbone ends before the network's last layer (``model.head=pooled``), or before its pooling
     (``flatten``); of ``stages`` the means over the maps that its stages end with are its features.
+    Where it sees several sizes its features of each follow one another, and of an image and its
+    mirror image they are the means.
     It has their parameter names under ``backbone.``. What is frozen of it
     has no gradients and stays in evaluation mode, so that its batch statistics never change, and
     torch keeps no activations of what lies before the first unfrozen stage.
@@ -56,12 +58,14 @@ class BackboneNetwork(nn.Module):
         cut, known = zoo.cut(self.backbone, config), zoo.preprocessing(config)
         for name, values in {"mean": known.mean, "std": known.std}.items():
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-        self._side, self._interpolation = config.image_size or image_size, known.interpolation
-        traced = _trace(self.backbone, self._side, cut.split(".")[0], config.name)
-        self._stages, self.width, self._looks = traced.stages, traced.width, []
+        self._sides = [size or image_size for size in config.sizes]
+        self._interpolation, last = known.interpolation, cut.split(".")[0]
+        every = [_trace(self.backbone, side, last, config.name) for side in self._sides]
+        self._stages, self._looks = every[0].stages, []
+        self.width = sum(traced.width for traced in every)
         if config.head == "stages":
-            self._looks = traced.ends
-            self.width = sum(end.channels for end in self._looks)
+            self._looks = every[0].ends
+            self.width = len(every) * sum(end.channels for end in self._looks)
             if len(self._stages) == 1:
                 raise InputError(
                     f"model.head=stages: {config.name} does not come in stages; use pooled"
@@ -102,10 +106,18 @@ class BackboneNetwork(nn.Module):
         -------
         Shape (n, D).
         """
-        if images.shape[-1] != self._side:
+        made = torch.cat([self._features(images, side) for side in self._sides], 1)
+        if not self._config.mirror:
+            return made
+        mirrored = images.flip(3)
+        return (made + torch.cat([self._features(mirrored, side) for side in self._sides], 1)) / 2
+
+    def _features(self, images: Tensor, side: int) -> Tensor:
+        """Return what the backbone makes of images that it sees at a size."""
+        if images.shape[-1] != side:
             # Bicubic values run over at edges; those of real images, that were rounded, do not.
             images = interpolate(
-                images, (self._side, self._side), mode=self._interpolation, antialias=True
+                images, (side, side), mode=self._interpolation, antialias=True
             ).clamp(0, 1)
         means: list[Tensor] = []
         # Hooked for this call alone: a network that is copied, or exported, has none.
@@ -174,10 +186,11 @@ def note_on_size(config: ModelConfig, image_size: int) -> str:
     """
     if config.weights == "random":
         return ""
-    trained, seen = zoo_of(config.name).preprocessing(config).image_size, config.image_size
+    trained = zoo_of(config.name).preprocessing(config).image_size
+    seen = max(size or image_size for size in config.sizes)
     of_weights = f"{config.name}: its weights were trained on images of {trained} pixels"
-    if (seen or image_size) < trained:
-        return f"{of_weights}, and it sees {seen or image_size}; more may serve it, and take longer"
+    if seen < trained:
+        return f"{of_weights}, and it sees {seen}; more may serve it, and take longer"
     if image_size < trained:
         return f"{of_weights}; the data's {image_size} are enlarged, and show no more than they did"
     return ""

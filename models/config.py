@@ -1,6 +1,6 @@
 """Which network a trial trains, by which loss and method."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -33,9 +33,13 @@ class ModelConfig(Strict):
     """Channels of the CNN's first stage."""
     batch_norm: bool = False
     """Normalise each of the CNN's convolutions over the batch."""
-    image_size: int | None = Field(default=None, ge=8)
+    image_size: int | tuple[int, ...] | None = None
     """Pixels a side that a pretrained network sees, to which the data's images are resized as its
-    weights' were; null: the data's. The CNN always sees those."""
+    weights' were; null: the data's. Of several, as [112, 160], it sees each image at all, and the
+    head what it makes of each. The CNN always sees the data's."""
+    mirror: bool = False
+    """Show a pretrained network the mirror image, too; the head sees the means of what it makes of
+    both."""
     weights: str | None = None
     """What a pretrained network starts from: null for its first weights on its hub, a name of
     others on torchvision's (IMAGENET1K_V2), a file or URI with a state dict, or random. The CNN's
@@ -46,11 +50,26 @@ class ModelConfig(Strict):
     """The first unfrozen stage's factor on `train.lr`. Those between it and the head, whose factor
     is 1, rise by equal ratios (Howard and Ruder, ULMFiT, ACL 2018). Random weights have 1."""
 
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _sizes(cls, given: Any) -> Any:
+        """Take one size or a list of several, which JSON and YAML have in a tuple's place."""
+        sizes = given if isinstance(given, list | tuple) else [given]
+        wrong = any(type(size) is not int or size < 8 for size in sizes)
+        if given is not None and (wrong or not sizes or len(set(sizes)) < len(sizes)):
+            raise ValueError(f"{given}: give pixels, 8 or more, or several, as [112, 160]")
+        return tuple(sizes) if len(sizes) > 1 else sizes[0]
+
     @field_validator("weights")
     @classmethod
     def _absolute(cls, weights: str | None) -> str | None:
         """Make a file's path absolute, so that workers elsewhere agree on it; names have no dot."""
         return str(parse_uri(weights)) if weights and names_file(weights) else weights
+
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """The sizes at which a pretrained network sees an image; None: the data's."""
+        return self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
 
 
 class LossConfig(Strict):

@@ -19,7 +19,7 @@ from orchestrator.base.files import Anywhere, one_line, writing
 from orchestrator.base.here import copied_here
 from orchestrator.config.settings import Config, Precision
 from orchestrator.run.trial import Trial
-from orchestrator.training.backbone_file import put_aside, read_backbone
+from orchestrator.training.backbone_file import PREFIX, put_aside, read_backbone
 from orchestrator.training.inference import computed_in
 
 FILE = "model.safetensors"
@@ -67,6 +67,9 @@ def save_model(
 def save_ensemble(folder: Anywhere, members: Sequence[Anywhere]) -> None:
     """Write several networks as one ``model.safetensors``, whose logits are the means of theirs.
 
+    Fitted heads of one frozen backbone become one head, since they are linear: it sees a face once,
+    and finds the backbone where they did.
+
     Parameters
     ----------
     folder
@@ -86,10 +89,25 @@ def save_ensemble(folder: Anywhere, members: Sequence[Anywhere]) -> None:
             abouts.append(about)
             state |= {f"members.{number}.{name}": value for name, value in weights.items()}
     kinds = {about.pop("precision") for about in abouts}
+    backbones = {about.pop("backbone", None) for about in abouts}
     if any(about != abouts[0] for about in abouts):
         raise InputError(f"{folder}: its members are not built alike; remove {members[0].parent}")
-    precision = "bf16" if kinds == {"bf16"} else "fp32"
-    _write(folder, state, {**abouts[0], "precision": precision, "members": len(members)})
+    about = {**abouts[0], "precision": "bf16" if kinds == {"bf16"} else "fp32"}
+    if len(backbones) == 1 and None not in backbones:
+        _write(folder, _mean_head(state, len(members)), {**about, "backbone": backbones.pop()})
+    else:
+        _write(folder, state, {**about, "members": len(members)})
+
+
+def _mean_head(state: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
+    """Return the mean of linear heads, from the state of an ensemble of them."""
+    first = "members.0."
+    names = [name.removeprefix(first) for name in state if name.startswith(first)]
+    return {
+        name: torch.stack([state[f"members.{number}.{name}"] for number in range(members)]).mean(0)
+        for name in names
+        if not name.startswith(PREFIX)
+    }
 
 
 def load_model(file: Anywhere) -> TrainedModel:
@@ -124,7 +142,7 @@ def _reading(file: Anywhere) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]
             with safe_open(str(here), "pt") as opened:
                 about = json.loads(opened.metadata()[ABOUT])
             weights = load_file(str(here))
-        if backbone := about.pop("backbone", None):
+        if backbone := about.get("backbone"):
             weights |= read_backbone(file, backbone)
         yield about, weights
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -66,9 +67,10 @@ def cache(
     if isinstance(prepared, str):
         sentence = f"features: the frozen network runs anew in every epoch, since {prepared}"
         return None, sentence
-    features, backbone = prepared
-    if undone := features.undone():
-        extract(features, undone, backbone, config.train.precision)
+    features, parts = prepared
+    for part, backbone in parts:
+        if undone := part.undone():
+            extract(part, undone, backbone, config.train.precision)
     return features, str(features)
 
 
@@ -98,13 +100,14 @@ def cache_here(store: Store, config: Config) -> Features | None:
     prepared = _prepare(store, config, SHARE_OF_TRIAL, machine.memory())
     if isinstance(prepared, str):
         return None
-    features, backbone = prepared
-    undone = features.undone()
-    random.SystemRandom().shuffle(undone)  # trials that begin together share the work
-    for variant, shard in undone:
-        if not features.is_whole((variant, shard)):
-            autocast = uses_bf16(config.train.precision, device)
-            write_file(features, variant, shard, backbone.to(device), autocast)
+    features, parts = prepared
+    autocast = uses_bf16(config.train.precision, device)
+    for part, backbone in parts:
+        undone = part.undone()
+        random.SystemRandom().shuffle(undone)  # trials that begin together share the work
+        for variant, shard in undone:
+            if not part.is_whole((variant, shard)):
+                write_file(part, variant, shard, backbone.to(device), autocast)
     return features
 
 
@@ -116,23 +119,34 @@ def in_precision(config: Config, precision: Precision) -> Config:
 
 def _prepare(
     store: Store, config: Config, share: float, memory: float
-) -> "tuple[Features, BackboneNetwork] | str":
-    """Describe the features and make their folders, or say why they are not to be had."""
+) -> "tuple[Features, list[tuple[Features, BackboneNetwork]]] | str":
+    """Describe the features and make their folders, or say why they are not to be had.
+
+    Returns
+    -------
+    The features, and what they consist of with the network that makes it, for each size.
+    """
     if changing := _changes_pixels(config):
         return f"augment.{changing[0]} changes the pixels"
-    backbone = _backbone(config, store.meta.image_size)
-    features = _describe(backbone, config, store)
+    parts = []
+    for size in config.model.sizes:
+        model = config.model.model_copy(update={"image_size": size, "mirror": False})
+        alone = config.model_copy(update={"model": model})
+        backbone = _backbone(alone, store.meta.image_size)
+        parts.append((_describe(backbone, alone, store, mirror=config.model.mirror), backbone))
+    first, *others = (part for part, _ in parts)
+    features = replace(first, beside=tuple(others))
     if features.gigabytes * 1e9 > share * memory:
         less = "; model.head=pooled takes less" if config.model.head == "flatten" else ""
         return (
             f"{features.gigabytes:.2g} GB do not fit {memory / 1e9:.2g} GB of shared memory{less}"
         )
     try:
-        for folder in {features.folder(variant) for variant, _ in features.pieces()}:
+        for folder in {part.folder(variant) for part, _ in parts for variant, _ in part.pieces()}:
             folder.mkdir(parents=True, exist_ok=True)
     except (OSError, NotImplementedError) as error:
         return f"{store.path} cannot be written to ({reason_of(error)})"
-    return features, backbone
+    return features, parts
 
 
 def basis(config: Config) -> tuple[object, ...] | None:
@@ -145,7 +159,8 @@ def basis(config: Config) -> tuple[object, ...] | None:
         return None
     seed = config.seed if model.weights == "random" else None
     flip, precision = config.augment.flip, config.train.precision
-    return model.name, model.head, model.image_size, model.weights, seed, flip, precision
+    seen = model.image_size, model.mirror
+    return model.name, model.head, seen, model.weights, seed, flip, precision
 
 
 def _changes_pixels(config: Config) -> list[str]:
@@ -160,19 +175,23 @@ def _backbone(config: Config, image_size: int) -> "BackboneNetwork":
         return cast("BackboneNetwork", models.build(config.model, image_size))
 
 
-def _describe(backbone: "BackboneNetwork", config: Config, store: Store) -> Features:
+def _describe(
+    backbone: "BackboneNetwork", config: Config, store: Store, *, mirror: bool = False
+) -> Features:
     model, train = config.model, config.train
     digest = hashlib.sha256()
     for name, value in backbone.backbone.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().numpy().data)
-    both = (PLAIN, MIRRORED) if config.augment.flip else (PLAIN,)
+    both = (PLAIN, MIRRORED) if mirror or config.augment.flip else (PLAIN,)
     trained = ("train", "val") if config.data.folds is not None else ("train",)
+    in_both = SPLITS if mirror else trained
     return Features(
         store,
         key=f"{_file_name(model)}-{model.head}-{train.precision}-{digest.hexdigest()[:16]}",
         width=backbone.width,
-        variants={split: both if split in trained else (PLAIN,) for split in SPLITS},
+        variants={split: both if split in in_both else (PLAIN,) for split in SPLITS},
+        averaged=mirror,
     )
 
 

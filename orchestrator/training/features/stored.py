@@ -5,9 +5,10 @@
     DATA/features/<key>/train/part-00000.parquet …   `Features.schema`; a file for each shard of
                                                      the data, its rows in the same order
 
-A key tells all that decides the features: network, head, precision, the weights' digest, and plain
-or mirrored. A file is written whole or not at all and says what it belongs to: a computation that
-was killed goes on where it was, and files that do not fit are made anew.
+A key tells all that decides the features: network and the size at which it sees the faces, head,
+precision, the weights' digest, and plain or mirrored. A file is written whole or not at all and
+says what it belongs to: a computation that was killed goes on where it was, and files that do not
+fit are made anew.
 """
 
 import os
@@ -48,18 +49,24 @@ class Features:
     width: int
     """Features a face."""
     variants: Mapping[str, tuple[str, ...]]
-    """By split: plain, and mirrored where that is drawn."""
+    """By split: plain, and mirrored where that is drawn, or seen, too."""
+    averaged: bool = False
+    """Whether a face's features are the means of both variants."""
+    beside: "tuple[Features, ...]" = ()
+    """What the same backbone makes of the faces at other sizes, which follows these."""
 
     @property
     def gigabytes(self) -> float:
         """Of all features that are loaded."""
-        return sum(shard.rows for _, shard in self.pieces()) * self.width * 2 / 1e9
+        own = sum(shard.rows for _, shard in self.pieces()) * self.width * 2 / 1e9
+        return own + sum(other.gigabytes for other in self.beside)
 
     def __str__(self) -> str:
         """Say it in a few words."""
+        every = (self, *self.beside)
         return (
-            f"features: resident, {self.gigabytes:.2g} GB, {self.width:,} a face; made once, kept "
-            f"in {self.folder(PLAIN)}"
+            f"features: resident, {self.gigabytes:.2g} GB, {sum(one.width for one in every):,} a "
+            f"face; made once, kept in {', '.join(str(one.folder(PLAIN)) for one in every)}"
         )
 
     def folder(self, variant: str) -> Anywhere:
@@ -67,7 +74,7 @@ class Features:
         return self.store.path / FOLDER / f"{self.key}-{variant}"
 
     def pieces(self) -> Pieces:
-        """Return all files, each as the variant and the shard of the data."""
+        """Return all files at this size, each as the variant and the shard of the data."""
         shards = self.store.meta.shards
         return [
             (variant, shard)
@@ -87,7 +94,7 @@ class Features:
         )
 
     def undone(self) -> Pieces:
-        """Return the files that are missing, cut short or of other data."""
+        """Return the files at this size that are missing, cut short or of other data."""
         with ThreadPoolExecutor(16) as pool:  # over a network each check is a wait
             pieces = self.pieces()
             checked = zip(pieces, pool.map(self.is_whole, pieces), strict=True)
@@ -109,7 +116,13 @@ class Features:
         InputError
             A file is missing or damaged.
         """
-        return {split: replace(data[split], features=self._load(split)) for split in data}
+        every = (self, *self.beside)
+        return {
+            split: replace(
+                data[split], features=np.concatenate([one._load(split) for one in every], axis=2)
+            )
+            for split in data
+        }
 
     def _load(self, split: str) -> NDArray[np.float16]:
         """Read the features of a split, shape (n, V, D), verifying their checksums."""
@@ -131,6 +144,9 @@ class Features:
         pairs = [(number, variant) for number in range(len(shards)) for variant in variants]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda pair: read(*pair), pairs))
+        if self.averaged:
+            mean = features.mean(axis=1, keepdims=True)  # NumPy adds float16 up in float32
+            features = mean.astype(np.float16)
         return features
 
     def _read(self, variant: str, shard: Shard, into: NDArray[np.float16]) -> None:

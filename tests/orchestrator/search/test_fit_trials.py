@@ -1,16 +1,19 @@
 """A sweep of fitted heads, from the command line: its files, Ctrl-C, going on, and its networks."""
 
 import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
 import pytest
 import torch
 from preparing import synthetic
 from torchvision.models import resnet18
 
 from orchestrator.base.errors import InputError
+from orchestrator.base.files import read_json
 from orchestrator.cli import main
 from orchestrator.judging.judge import evaluate, score_rank
 from orchestrator.run.directory import Run
-from orchestrator.run.trial import Trial
+from orchestrator.run.trial import ENSEMBLE, Trial
 from orchestrator.search import fit_trials
 from orchestrator.training.images import held_for
 from orchestrator.training.inference import predict_logits
@@ -31,7 +34,10 @@ def interrupted_at(trial_id):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A search that was interrupted in its fourth trial, and gone on with."""
+    """A search that was interrupted in its fourth trial, and gone on with.
+
+    Its network sees each face at two sizes, and mirrored.
+    """
     folder = tmp_path_factory.mktemp("heads")
     data, out = synthetic(folder / "data"), folder / "run"
     torch.manual_seed(0)
@@ -40,7 +46,8 @@ def run(tmp_path_factory):
     settings = [
         "--set",
         *network,
-        "model.image_size=32",
+        "model.image_size=[32,48]",
+        "model.mirror=true",
         "sweep.confirm_folds=2",
         "train.precision=fp32",
     ]
@@ -84,6 +91,34 @@ def test_the_backbone_is_kept_once_and_found_by_all_networks(run):
         logit = predict_logits(load_model(file).network, images, len(test))
         # Features are kept in float16.
         np.testing.assert_allclose(logit, predicted.logit, rtol=2e-3, atol=0.02)
+
+
+def test_the_heads_of_all_folds_are_one_that_says_the_mean_of_theirs(run, tmp_path):
+    (trial,) = run.ensembles()
+    folder = run.confirm_path / trial.id.removesuffix(ENSEMBLE)
+    members = [folder / member for member in trial.result.members]
+    files = [path / "model.safetensors" for path in (*members, trial.path)]
+    assert len(members) == 2
+    assert files[-1].stat().st_size < 100_000  # the backbone is the run's
+    test = run.open_data().load("test")
+    images = held_for(test.images, torch.device("cpu"))
+    networks = [load_model(file).network for file in files]
+    *each, together = [predict_logits(network, images, len(test)) for network in networks]
+    assert np.ptp(each[0] - each[1]) > 0.01
+    np.testing.assert_allclose(together, np.mean(each, axis=0), rtol=1e-4, atol=1e-4)
+    words = ["--run", str(run.path), "--out"]
+    data, out = ["--images", run.data["path"], "--split", "test"], tmp_path / "labels.parquet"
+    assert main(["predict", *words, str(out), *data, "--quiet"]) == 0
+    labels = pq.read_table(out).to_pandas().set_index("filename").loc[test.filename.to_pylist()]
+    assert set(labels["trial"]) == {trial.id}
+    np.testing.assert_allclose(labels["logit"], together, atol=1e-4)
+    assert main(["export", *words, str(tmp_path / "shipped"), "--format", "onnx"]) == 0
+    about = read_json(tmp_path / "shipped" / "model.json")
+    assert about["trial"] == trial.id
+    assert about["checks"]["onnx"]["labels_changed"] == 0
+    session = onnxruntime.InferenceSession(tmp_path / "shipped" / "model.onnx")
+    (probability,) = session.run(None, {"images": np.asarray(test.images)})
+    np.testing.assert_allclose(probability, labels["probability"], atol=1e-4)
 
 
 def test_a_model_without_its_backbone_is_told(run, tmp_path):

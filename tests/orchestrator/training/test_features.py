@@ -93,6 +93,28 @@ def test_they_are_what_the_backbone_makes_of_faces_and_mirrored_faces(store, hea
     assert not np.array_equal(data["train"].features[:, 0], data["train"].features[:, 1])
 
 
+def test_those_of_several_sizes_follow_one_another_each_kept_by_itself(store, written):
+    small = cached(store, "model.image_size=24")
+    written.clear()
+    settings = ("model.image_size=[40,24]", "model.mirror=true")
+    features = cached(store, *settings)
+    of = {split: len(shards) for split, shards in store.meta.shards.items()}
+    assert len(written) == 2 * sum(of.values()) + of["val"] + of["test"]  # of 24 what it lacked
+    assert features.beside[0].key == small.key
+    network = trial_network(configured(*settings)).eval()
+    assert network.width == 2 * WIDTH
+    data = features.attach({split: store.load(split) for split in SPLITS})
+    alone = small.attach({"train": store.load("train")})["train"].features.astype(np.float32)
+    made = data["train"].features
+    np.testing.assert_allclose(made[:, 0, WIDTH:], alone.mean(1), rtol=2**-10, atol=1e-6)
+    for split in SPLITS:
+        images, made = data[split].images, data[split].features
+        assert made.shape == (len(images), 1, 2 * WIDTH)
+        with torch.no_grad():
+            expected = network.features(to_input(torch.from_numpy(images))).numpy()
+        np.testing.assert_allclose(made[:, 0], expected, rtol=2**-10 + 1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "settings", [(), ("augment.flip=false", "last_layer.held_out=0.25"), ("data.folds=4",)]
 )
@@ -266,7 +288,8 @@ def test_what_two_runs_must_share_to_share_features():
         assert basis(configured(same)) == ours
     for other in (
         "seed=1", "model.name=resnet34", "model.head=flatten", "model.weights=IMAGENET1K_V1",
-        "augment.flip=false", "train.precision=bf16",
+        "augment.flip=false", "train.precision=bf16", "model.mirror=true",
+        "model.image_size=[32,40]",
     ):  # fmt: skip
         assert basis(configured(other)) not in (ours, None)
     for neither in ("model.name=cnn", "model.unfreeze=all", "augment.shift=1"):
