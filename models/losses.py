@@ -42,16 +42,17 @@ def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     positive = label.to(logit.dtype)
     if config.smoothing or config.teacher:
         positive = positive * (1 - config.smoothing) + 0.5 * config.smoothing
-        loss = -(positive * logsigmoid(logit) + (1 - positive) * logsigmoid(-logit))
-        log_rest = torch.logaddexp(  # of 1 - p_t, the probability given to what is not the label
-            torch.log(positive) + logsigmoid(-logit), torch.log1p(-positive) + logsigmoid(logit)
-        )
+        loss = (1 - positive) * logit - logsigmoid(logit)
+        if config.gamma:  # 1 - p_t is at least half the smoothing
+            rest = positive * torch.sigmoid(-logit) + (1 - positive) * torch.sigmoid(logit)
+            loss = rest**config.gamma * loss
     else:
         margin = (2 * positive - 1) * logit  # the logit of p_t
-        loss, log_rest = -logsigmoid(margin), logsigmoid(-margin)
-    # A power of 1 - p_t has an infinite gradient at p_t = 1 for gamma < 1, and p_t rounds to 1
-    # from a logit of 17 in float32; the exponential of its logarithm has neither fault.
-    loss = torch.exp(config.gamma * log_rest) * loss
+        loss = -logsigmoid(margin)
+        # A power of 1 - p_t has an infinite gradient at p_t = 1 for gamma < 1, and p_t rounds to 1
+        # from a logit of 17 in float32; the exponential of its logarithm has neither fault.
+        if config.gamma:
+            loss = torch.exp(config.gamma * logsigmoid(-margin)) * loss
     if config.class_balancing:
         loss = loss * (config.alpha * positive + (1 - config.alpha) * (1 - positive))
     return loss
