@@ -42,10 +42,10 @@ def focal(logit: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     positive = label.to(logit.dtype)
     if config.smoothing or config.teacher:
         positive = positive * (1 - config.smoothing) + 0.5 * config.smoothing
-        loss = (1 - positive) * logit - logsigmoid(logit)
-        if config.gamma:  # 1 - p_t is at least half the smoothing
+        loss = -(positive * logsigmoid(logit) + (1 - positive) * logsigmoid(-logit))
+        if config.gamma:  # for gamma < 1 a power of 0, to which 1 - p_t may underflow, has no slope
             rest = positive * torch.sigmoid(-logit) + (1 - positive) * torch.sigmoid(logit)
-            loss = rest**config.gamma * loss
+            loss = rest.clamp(min=torch.finfo(rest.dtype).tiny) ** config.gamma * loss
     else:
         margin = (2 * positive - 1) * logit  # the logit of p_t
         loss = -logsigmoid(margin)

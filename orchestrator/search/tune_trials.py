@@ -26,6 +26,7 @@ from orchestrator.run.screen import ProgressDisplay
 from orchestrator.run.trial import Trial
 from orchestrator.search.halving import Halving, Rungs, restore
 from orchestrator.search.halving_scheduler import HalvingScheduler
+from orchestrator.search.killed_for_memory import taken_for_dead
 from orchestrator.search.record import OBJECTIVES
 from orchestrator.search.searcher import StudyTrials
 from orchestrator.search.train_trial import train_trial
@@ -33,6 +34,7 @@ from orchestrator.search.trials import ListedTrials, Trials
 from orchestrator.training.trial import Assignment
 
 MOST_CPU_TRIALS = 4
+LOW = "its process was ended, since its machine was low on memory"
 
 
 def sweep(
@@ -118,7 +120,7 @@ def _run(
         reuse_actors=config.workers == 1,
         **more,
     )
-    with folder_here(run.logs_path) as folder:
+    with folder_here(run.logs_path) as folder, taken_for_dead():
         tune.Tuner(
             tune.with_resources(tune.with_parameters(train_trial, shared=shared), resources),
             tune_config=tune_config,
@@ -188,7 +190,8 @@ class _Follower(tune.Callback):
     @override
     def on_trial_recover(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
         name = self._trials.assignments[trial.trial_id].trial.id
-        why = fault_of(_error_of(trial)) or "its process died"
+        error = _error_of(trial)
+        why = fault_of(error) or (LOW if "low on memory" in str(error) else "its process died")
         self._display.say(f"{name}: {why}; it goes on from its checkpoint")
 
     @override

@@ -1,10 +1,16 @@
 """What a sweep's trials reserve, and how many of them run at a time as nodes come and go."""
 
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import pytest
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from orchestrator.config.layers import resolve
 from orchestrator.distributed.devices import Node
 from orchestrator.run.trial import Trial
+from orchestrator.search.killed_for_memory import taken_for_dead
 from orchestrator.search.trials import ListedTrials
 from orchestrator.search.tune_trials import at_a_time, plan
 from orchestrator.training.trial import Assignment
@@ -69,3 +75,19 @@ def test_no_more_trials_are_handed_out_than_may_run_at_a_time(tmp_path):
     assert trials.suggest("6")["path"] == str(tmp_path / "d")
     trials.on_trial_complete("2", error=True)
     assert trials.suggest("7") == ListedTrials.FINISHED
+
+
+def test_a_process_ended_for_want_of_memory_is_one_that_died():
+    told = []
+    actor = SimpleNamespace(actor_id=7, _on_error=lambda _, error: told.append(error))
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=actor._on_error)
+    manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=Mock())
+    killed = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
+    with taken_for_dead():
+        RayActorManager._actor_task_failed(manager, task, killed)
+    assert manager._failed_actor_ids == {7}
+    assert [type(error) for error in told] == [RayActorError] * 2  # of the actor, and of its task
+    assert str(told[0]) == str(killed)
+    # Where Ray knows this itself, killed_for_memory.py can go.
+    with pytest.raises(RuntimeError, match="Caught unexpected exception"):
+        RayActorManager._actor_task_failed(manager, task, killed)
