@@ -37,6 +37,16 @@ def space_of(run: Run, config: Config) -> Space:
         return get(str(here))
 
 
+def about_space(space: Space, config: Config) -> str:
+    """Say what a sweep varies, and what would serve its network better."""
+    first = space.doc.partition("\n")[0].rstrip(".")
+    told = f"space {config.sweep.space}" + (f": {first[:1].lower()}{first[1:]}" if first else "")
+    frozen = config.model.name != "cnn" and config.model.unfreeze == "none"
+    if frozen and config.train.optimiser != "lbfgs":
+        return f"{told}; the network is frozen: --space heads fits its heads, hundreds in minutes"
+    return f"{told}; fairfront search-spaces lists the others"
+
+
 def check_space(space: Space, config: Config) -> None:
     """Raise `InputError` now, not some trials later, for a space whose settings cannot be."""
     Sampler(f"--space {config.sweep.space}", space, config).draw()

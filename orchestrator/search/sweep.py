@@ -34,7 +34,7 @@ from orchestrator.search.keep_ensemble import keep_ensemble
 from orchestrator.search.record import WARM
 from orchestrator.search.retrain_winners import next_round, words_before
 from orchestrator.search.searcher import StudyTrials
-from orchestrator.search.space_settings import OWN_SPACE, space_of
+from orchestrator.search.space_settings import OWN_SPACE, about_space, space_of
 from orchestrator.search.study import open_study, working_on
 from orchestrator.search.sweep_limits import EXHAUSTED
 from orchestrator.search.tune_trials import retrain
@@ -124,6 +124,8 @@ class Sweep:
         """
         space = space_of(run, config)
         words = _edited_space(run, config)
+        if not run.begun():
+            words.append(about_space(space, config))
         study = open_study(run, config, space, url, words.append)
         words += _warm_start(study, space, config, run, others)
         return cls(run, config, store, space, study, words)

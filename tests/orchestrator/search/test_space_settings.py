@@ -5,7 +5,7 @@ from searching import SPACE, config
 
 from orchestrator.base.errors import InputError
 from orchestrator.cli import main
-from orchestrator.search.space_settings import check_space
+from orchestrator.search.space_settings import about_space, check_space
 from search_spaces import get
 
 
@@ -22,6 +22,21 @@ def test_a_space_may_not_vary_the_data(tmp_path):
     file.write_text("def suggest(trial):\n    return {'data.fold': trial.suggest_int('f', 0, 1)}\n")
     with pytest.raises(InputError, match=r"varies data\.fold"):
         check_space(get(str(file)), config())
+
+
+def test_a_sweep_says_what_it_varies_and_what_would_serve_its_network_better(tmp_path):
+    said = about_space(get("focal_gender"), config())
+    assert said.startswith("space focal_gender: focal loss, women/men weight, balance policy")
+    assert said.endswith("; fairfront search-spaces lists the others")
+    frozen = config("model.name=resnet50", "sweep.space=methods")
+    assert about_space(get("methods"), frozen).endswith(
+        "--space heads fits its heads, hundreds in minutes"
+    )
+    tuned = config("model.name=resnet50", "model.unfreeze=all")
+    assert "heads" not in about_space(get("focal_gender"), tuned)
+    (tmp_path / "space.py").write_text("def suggest(trial):\n    return {}\n")
+    own = config(f"sweep.space={tmp_path}/space.py")
+    assert about_space(get(own.sweep.space), own).startswith(f"space {tmp_path}/space.py; ")
 
 
 @pytest.mark.parametrize(
