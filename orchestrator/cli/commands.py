@@ -23,6 +23,7 @@ from orchestrator.cli.predict import predict
 from orchestrator.cli.push import push
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
 from orchestrator.cli.serve import serve
+from orchestrator.cli.track import track
 from orchestrator.data.splits import describe_counts
 from orchestrator.data.store.store import DROPPED
 from orchestrator.run.directory import Run
@@ -196,6 +197,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare,
     "tag": tag,
     "note": note,
+    "track": track,
     "predict": predict,
     "evaluate": evaluate,
     "drift": drift,

@@ -21,6 +21,7 @@ COMMANDS = ("prepare", "train", "sweep", "report", "predict", "evaluate", "drift
 SECRETS = {
     "--study-storage": "FAIRFRONT_STUDY_STORAGE",
     "--webhook": "FAIRFRONT_WEBHOOK",
+    "--track": "FAIRFRONT_TRACK",
 }
 """Options of a sweep that may hold a secret, and the variables that say the same."""
 
@@ -134,11 +135,12 @@ def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             next(words)
         elif word.partition("=")[0] not in SECRETS:
             left.append(word)
-    said = {
-        variable: given[option.removeprefix("--").replace("-", "_")] or os.environ.get(variable)
-        for option, variable in SECRETS.items()
-    }
-    return left, {variable: value for variable, value in said.items() if value}
+    said = {}
+    for option, variable in SECRETS.items():
+        value = given[option.removeprefix("--").replace("-", "_")] or os.environ.get(variable)
+        if value:
+            said[variable] = value if isinstance(value, str) else " ".join(value)
+    return left, said
 
 
 def _places(command: str, parsed: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:

@@ -33,6 +33,10 @@ EXAMPLES = {
     "compare": ("fairfront compare runs/1 runs/2", "fairfront compare runs/* --out compared.html"),
     "tag": ("fairfront tag runs/1 keep", "fairfront tag runs/1 keep --remove"),
     "note": ("fairfront note runs/1 'trained on the cleaned labels'", "fairfront note runs/1"),
+    "track": (
+        "fairfront track runs/1 --to mlflow:http://127.0.0.1:5000",
+        "fairfront track runs/1 --to mlflow:tracked --to wandb:faces",
+    ),
     "predict": (
         "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
         "fairfront predict --run runs/1 --table new.csv --images photos --out labels.csv",

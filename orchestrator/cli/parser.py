@@ -19,7 +19,13 @@ from orchestrator.cli.deploy_options import (
     add_push,
     add_serve,
 )
-from orchestrator.cli.many_runs_options import add_compare, add_note, add_runs, add_tag
+from orchestrator.cli.many_runs_options import (
+    add_compare,
+    add_note,
+    add_runs,
+    add_tag,
+    add_track,
+)
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
@@ -71,6 +77,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_compare,
         add_tag,
         add_note,
+        add_track,
         add_predict,
         add_evaluate,
         add_drift,
@@ -246,6 +253,12 @@ def _add_sweep(commands: Any) -> None:
         "--webhook",
         metavar="URL",
         help="tell an https URL, by a POST of JSON, when the sweep has ended (FAIRFRONT_WEBHOOK)",
+    )
+    parser.add_argument(
+        "--track",
+        action="append",
+        metavar="TRACKER",
+        help="tell mlflow:URI|FOLDER or wandb:PROJECT of it as it goes on (FAIRFRONT_TRACK)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with RUN; a larger --trials extends it"

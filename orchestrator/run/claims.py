@@ -56,7 +56,7 @@ def claimed(run: Anywhere, *, jointly: bool = False) -> Iterator[Callable[[], No
 
 @contextmanager
 def part_held(
-    run: Anywhere, part: Literal["study", "confirm", "config"], *, wait: bool = False
+    run: Anywhere, part: Literal["study", "confirm", "config", "tracking"], *, wait: bool = False
 ) -> Iterator[bool]:
     """Hold a part of a run that one session at a time may change; tell whether nobody else does.
 
