@@ -116,7 +116,13 @@ def dashboard(arguments: argparse.Namespace) -> int:
     """Open Optuna Dashboard and TensorBoard on a run."""
     from orchestrator.cli.dashboard import dashboard as open_dashboard
 
-    return open_dashboard(Run.open(arguments.target), port=arguments.port, out=sys.stdout)
+    return open_dashboard(
+        Run.open(arguments.target),
+        host=arguments.host,
+        port=arguments.port,
+        storage=arguments.study_storage,
+        out=sys.stdout,
+    )
 
 
 def submit(arguments: argparse.Namespace) -> int:

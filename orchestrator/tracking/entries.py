@@ -128,11 +128,15 @@ def _summary(run: Run) -> Mapping[str, Any] | None:
 
 
 def _judged(summary: Mapping[str, Any] | None) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Give the trials whose test figures are shown: their role, and what they came to."""
+    """Give the trials whose test figures are shown: their roles, and what they came to."""
     if summary is None:
         return {}
-    roles = {**summary["baselines"], "best": summary["best"]}
-    return {one["trial_id"]: (role, one) for role, one in roles.items() if one}
+    found: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for role, one in {**summary["baselines"], "best": summary["best"]}.items():
+        if one:
+            before = found.get(one["trial_id"])
+            found[one["trial_id"]] = (f"{before[0]} {role}" if before else role, one)
+    return found
 
 
 def _whole(

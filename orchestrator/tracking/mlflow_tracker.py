@@ -156,7 +156,7 @@ def _tags(entry: Entry) -> dict[str, str]:
     tags = dict(entry.tags)
     if commit := tags.get("git_commit"):
         tags["mlflow.source.git.commit"] = commit
-    told = [tags.get("conclusion"), tags.pop("note", None)]
+    told = [tags.pop("conclusion", None), tags.pop("note", None)]
     if text := "\n\n".join(part for part in told if part):
         tags["mlflow.note.content"] = text
     return tags
