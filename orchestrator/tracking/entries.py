@@ -159,7 +159,7 @@ def _whole(
         "note": notes.text or None,
     }
     figures: dict[str, float] = {}
-    files: dict[str, Anywhere] = {}
+    files = {} if at_work else {name: run.path / name for name in FILES}
     if summary is not None and not at_work:
         verdict, together = summary["verdict"], summary.get("ensembles")
         use = together["recommended"] if together else summary["best"]
@@ -173,7 +173,8 @@ def _whole(
             **{f"trials_{name}": float(n) for name, n in summary["trials"].items()},
             **(_by_split(use) if use else {}),
         }
-        files = dict(_files(run, verdict["trial_id"]))
+        if (recommended := verdict["trial_id"]) is not None:
+            files[f"model/{MODEL}"] = run.trial(recommended).path / MODEL
     return Entry(
         name=run.path.name,
         trial_id="",
@@ -183,15 +184,8 @@ def _whole(
         params=dict(_settings(run.config)),
         tags=_texts(tags),
         figures=figures,
-        files=files,
+        files={name: path for name, path in files.items() if path.exists()},
     )
-
-
-def _files(run: Run, recommended: str | None) -> Iterator[tuple[str, Anywhere]]:
-    found = {name: run.path / name for name in FILES}
-    if recommended is not None:
-        found |= {f"model/{MODEL}": run.trial(recommended).path / MODEL}
-    return ((name, path) for name, path in found.items() if path.exists())
 
 
 def _settings(config: Config) -> Iterator[tuple[str, str]]:
