@@ -155,6 +155,10 @@ def _places(command: str, parsed: Mapping[str, Any]) -> Iterator[tuple[str, str,
             yield name, value, key == "out" and not parsed.get("resume")
     for other in parsed.get("warm_start") or ():
         yield "--warm-start", other, False
+    for tracker in parsed.get("track") or ():
+        kind, _, place = tracker.partition(":")
+        if kind == "mlflow" and place and "://" not in place:  # a server is asked by the job
+            yield "--track", place, True
 
 
 def _is_everywhere(place: str) -> bool:

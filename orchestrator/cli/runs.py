@@ -90,8 +90,8 @@ def sweep(arguments: argparse.Namespace) -> int:
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
             with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config, store.meta.image_size, screen.say)
-                told.enter_context(tracked(run, trackers, words.say))
                 with nullcontext() if arguments.quiet else words.on(screen):
+                    told.enter_context(tracked(run, trackers, words.say))
                     outcome = begun.go_on(screen)
         still_ours()
         code = finish(run) if outcome.done or run.complete() else FAILED
