@@ -1,5 +1,6 @@
 """Where runs are told of, and by whom: the one place for a tracker."""
 
+import hashlib
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def _open_part(rest: str) -> str:
     return rest.partition("?")[0].partition("#")[0]
 
 
-def track(run: Run, destination: Destination, *, over: bool = False) -> str:
+def track(run: Run, destination: Destination, *, at_work: bool | None = None) -> str:
     """Tell a tracker of a run, as its files are now; what it knows already is not told again.
 
     Parameters
@@ -108,7 +109,7 @@ def track(run: Run, destination: Destination, *, over: bool = False) -> str:
         The run; it is given a name for trackers, in `FILE`, if it has none.
     destination
         Whom to tell.
-    over
+    at_work
         As of `entries`.
 
     Returns
@@ -123,9 +124,12 @@ def track(run: Run, destination: Destination, *, over: bool = False) -> str:
     TrackingError
         The tracker did not take it.
     """
-    with part_held(run.path, "tracking", wait=True):  # two would each make what they miss
-        told = entries(run, over=over)
+    with part_held(run.path, "tracking", wait=True):
         name = _name(run)
+    # Two would each make what they miss there. Of other places nobody waits for one that hangs.
+    place = hashlib.sha256(str(destination).encode()).hexdigest()[:8]
+    with part_held(run.path, f"tracking-{place}", wait=True):
+        told = entries(run, at_work=at_work)
         try:
             send = TRACKERS[destination.kind].send
             how = send(run.path, name, destination.place, told)

@@ -82,16 +82,16 @@ class Entry:
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def entries(run: Run, *, over: bool = False) -> list[Entry]:
+def entries(run: Run, *, at_work: bool | None = None) -> list[Entry]:
     """Read what there is to tell of a run, whether it still runs or has ended.
 
     Parameters
     ----------
     run
         The run; trials of it that are known to have ended are not read again.
-    over
-        Whether this session of it is, though its files may not say so, as those of a killed process
-        do not. Without a sign of life for a minute it is taken for that anyway.
+    at_work
+        Whether a session is at work on it. None: as its files say, of which those of a killed
+        process go on for a minute to say that it lives.
 
     Raises
     ------
@@ -99,10 +99,10 @@ def entries(run: Run, *, over: bool = False) -> list[Entry]:
         A file was edited, or is of another version of fairfront.
     """
     summary = _summary(run)
-    progress = read(run)
-    silent = progress is None or time.time() - progress.updated > STALE
-    dead = silent or (over and not run.is_joint)  # others may work on a joint one
-    at_work = progress is not None and progress.state == "running" and not dead
+    if at_work is None or (run.is_joint and not at_work):  # others may be
+        progress = read(run)
+        alive = progress is not None and time.time() - progress.updated <= STALE
+        at_work = progress is not None and progress.state == "running" and alive
     judged = _judged(summary)
     trials = [_trial(trial, judged.get(trial.id), at_work=at_work) for trial in _all(run)]
     return [_whole(run, summary, trials, at_work=at_work), *trials]

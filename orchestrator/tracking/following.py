@@ -5,6 +5,7 @@ whose cores it leaves after seconds; and one that hangs is ended. It looks at th
 anyone does who is told of a run that has ended: nothing of the sweep knows of it.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from orchestrator.base.files import one_line
@@ -21,7 +22,7 @@ from orchestrator.tracking.destination import Destination, TrackingError, track
 
 LOOK = 10.0
 """Seconds between looks at a run's files."""
-MOST = 0.02
+MOST = 0.05
 """The share of a core that it may take: a run of hundreds of trials is looked at less often."""
 LAST, LAST_OF_FAILING = 60.0, 5.0
 """Seconds for what is left as the run ends, and where the tracker fails by then."""
@@ -55,80 +56,89 @@ def tracked(
     look
         Seconds between looks at the run's files, or more where these take long.
     """
-    with ExitStack() as stack:
-        for destination in destinations:
-            stack.enter_context(_followed(run, destination, say, how, look))
-        yield
-
-
-@contextmanager
-def _followed(
-    run: Run, destination: Destination, say: Callable[[str], None], how: Track, look: float
-) -> Iterator[None]:
-    # Not forked: this process may have threads. And the place, with its password, is in a pipe.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    told = (theirs, run, destination, how, look)
-    process = context.Process(target=_follow, args=told, daemon=True)
-    process.start()
-    theirs.close()
-    warned, failing = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with suppress(EOFError, OSError):  # it has ended
-            while True:
-                why = ours.recv()
-                if why is None:
-                    failing.clear()
-                    continue
-                failing.set()
-                if not warned.is_set():
-                    warned.set()
-                    say(_warning(run, destination, why))
-
-    listener = threading.Thread(target=listen, name=f"{destination.kind}-words", daemon=True)
-    listener.start()
+    tellers: list[_Teller] = []
     try:
+        for destination in destinations:
+            tellers.append(_Teller(run, destination, say, how, look))
         yield
     finally:
         try:
-            _end(process, ours, destination, say, failing=failing.is_set())
+            for teller in tellers:
+                teller.end()
+            for teller in tellers:
+                teller.wait()
         finally:
-            in_time = not process.is_alive()
-            process.kill()
-            process.join()
-            listener.join()
-            ours.close()
-        if process.exitcode != 0 and not warned.is_set():
-            why = f"its process ended with {process.exitcode}" if in_time else "it takes too long"
-            say(_warning(run, destination, f"{destination}: {why}"))
+            for teller in tellers:
+                teller.close()
 
 
-def _end(
-    process: multiprocessing.process.BaseProcess,
-    pipe: Connection,
-    destination: Destination,
-    say: Callable[[str], None],
-    *,
-    failing: bool,
-) -> None:
-    """Have it tell the rest, and wait for that."""
-    try:
-        pipe.send("over")
-    except OSError:  # it has ended
-        return
-    if failing:
-        process.join(LAST_OF_FAILING)
-        return
-    process.join(PATIENCE)
-    if process.is_alive():
-        say(f"telling {destination} the rest; Ctrl-C leaves it untold")
-        process.join(LAST)
+class _Teller:
+    """The process that tells one tracker, and who listens to it."""
 
+    def __init__(
+        self,
+        run: Run,
+        destination: Destination,
+        say: Callable[[str], None],
+        how: Track,
+        look: float,
+    ) -> None:
+        self._run, self._destination, self._say = run, destination, say
+        # Not forked: this process may have threads. The place, with its password, is in a pipe.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        told = (theirs, run, destination, how, look)
+        self._process = context.Process(target=_follow, args=told, daemon=True)
+        self._process.start()
+        theirs.close()
+        self._warned, self._failing = threading.Event(), threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
-def _warning(run: Run, destination: Destination, why: str) -> str:
-    again = f"fairfront track {run.path} --to {destination}"
-    return f"{destination.without_secrets(why)}; the run goes on, and later {again} tells the rest"
+    def end(self) -> None:
+        """Have it tell the rest, and end."""
+        with suppress(OSError):  # it has ended
+            self._pipe.send("over")
+
+    def wait(self) -> None:
+        """Wait for that; not for long where the tracker fails."""
+        if self._failing.is_set():
+            self._process.join(LAST_OF_FAILING)
+            return
+        self._process.join(PATIENCE)
+        if self._process.is_alive():
+            self._say(f"telling {self._destination} the rest; Ctrl-C leaves it untold")
+            self._process.join(LAST)
+
+    def close(self) -> None:
+        """End it, whatever it is at."""
+        in_time = not self._process.is_alive()
+        self._process.kill()
+        self._process.join()
+        self._listener.join()
+        self._pipe.close()
+        if self._process.exitcode != 0:
+            why = f"its process ended with {self._process.exitcode}"
+            self._warn(f"{self._destination}: {why if in_time else 'it takes too long'}")
+
+    def _listen(self) -> None:
+        with suppress(EOFError, OSError):  # it has ended
+            while True:
+                why = self._pipe.recv()
+                if why is None:
+                    self._failing.clear()
+                else:
+                    self._failing.set()
+                    self._warn(why)
+
+    def _warn(self, why: str) -> None:
+        """Say it, the first time."""
+        if self._warned.is_set():
+            return
+        self._warned.set()
+        later = f"fairfront track {self._run.path} --to {self._destination}"
+        why = self._destination.without_secrets(why)
+        self._say(f"{why}; that stops nothing, and {later} tells it later")
 
 
 def _follow(pipe: Connection, run: Run, destination: Destination, how: Track, look: float) -> None:
@@ -138,10 +148,10 @@ def _follow(pipe: Connection, run: Run, destination: Destination, how: Track, lo
     for stream in (sys.stdout, sys.stderr):  # a tracker's package has its own words, and the URI
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     over = failing = False
-    while True:
+    for number in itertools.count():
         begun = time.process_time()
         try:
-            how(run, destination, over=over)
+            how(run, destination, at_work=not over)
             why = None
         except TrackingError as error:
             why = str(error)
@@ -153,7 +163,9 @@ def _follow(pipe: Connection, run: Run, destination: Destination, how: Track, lo
         failing = why is not None
         if over:
             return
-        over = _wait(pipe, max(look, (time.process_time() - begun) / MOST))
+        spent = time.process_time() - begun
+        # The first look is not counted: it imports the tracker's package.
+        over = _wait(pipe, max(look, spent / MOST) if number else look)
 
 
 def _wait(pipe: Connection, seconds: float) -> bool:

@@ -30,12 +30,12 @@ def test_a_tracker_that_was_away_is_one_warning_and_is_told_to_the_end(
     with tracked(run, [PLACE], said.append, trackers.recovers, look=0.01):
         wait_until(lambda: asked.exists() and len(asked.read_text().splitlines()) > 4)
     assert said == [
-        "mlflow:http://host:5000: away; the run goes on, and later fairfront track "
-        f"{run.path} --to mlflow:http://host:5000 tells the rest"
+        "mlflow:http://host:5000: away; that stops nothing, and fairfront track "
+        f"{run.path} --to mlflow:http://host:5000 tells it later"
     ]
     *before, last = asked.read_text().splitlines()
-    assert set(before) == {"False"}
-    assert last == "True"
+    assert set(before) == {"True"}
+    assert last == "False"
     assert capfd.readouterr() == ("", "")
     assert not multiprocessing.active_children()
 
@@ -48,7 +48,7 @@ def test_a_tracker_that_hangs_is_ended_as_the_run_ends(run: Run, monkeypatch: py
         wait_until((run.path / "asked").exists)
     waiting, late = said
     assert waiting == "telling mlflow:http://host:5000 the rest; Ctrl-C leaves it untold"
-    assert late.startswith("mlflow:http://host:5000: it takes too long; the run goes on")
+    assert late.startswith("mlflow:http://host:5000: it takes too long; that stops nothing")
     assert not multiprocessing.active_children()
 
 
@@ -57,7 +57,7 @@ def test_a_tracker_that_ends_its_process_is_one_warning(run: Run):
     with tracked(run, [PLACE], said.append, trackers.dies):
         wait_until(lambda: not multiprocessing.active_children())
     (word,) = said
-    assert word.startswith("mlflow:http://host:5000: its process ended with 3; the run goes on")
+    assert word.startswith("mlflow:http://host:5000: its process ended with 3; that stops nothing")
 
 
 def test_without_trackers_there_is_no_process(run: Run):

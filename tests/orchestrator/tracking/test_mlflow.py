@@ -201,7 +201,10 @@ def test_a_run_is_told_as_it_goes_on(
     aside = later.path.rename(tmp_path / "aside")
 
     tell = Destination("mlflow", str(folder))
-    assert track(Run(run.path), tell) == f"mlflow ui --backend-store-uri {uri} shows it"
+    (run.path / "progress.json").rename(tmp_path / "progress.json")  # it has just begun
+    assert (
+        track(Run(run.path), tell, at_work=True) == f"mlflow ui --backend-store-uri {uri} shows it"
+    )
     found = known(uri, run)
     statuses = {name: one.info.status for name, one in found.items()}
     assert statuses == {
@@ -210,12 +213,13 @@ def test_a_run_is_told_as_it_goes_on(
     assert [step for step, _ in curve(uri, found["t004"], "fair")] == [1, 2]
     assert "verdict" not in found[""].data.tags  # that of the last report is of another day
 
+    (tmp_path / "progress.json").rename(run.path / "progress.json")
     aside.rename(later.path)
     last.write_metrics(rows)
     last.write_params({**last.params, "loss.gamma[of mine]": 1})
     last.write_result(result)
     run.record(with_overrides(run.config, {"sweep.trials": 99}), run.data)
-    track(Run(run.path), tell, over=True)  # and its process was killed
+    track(Run(run.path), tell, at_work=False)  # and its process was killed
     after = known(uri, run)
     ids = {name: one.info.run_id for name, one in after.items()}
     assert {name: ids[name] for name in found} == {n: o.info.run_id for n, o in found.items()}

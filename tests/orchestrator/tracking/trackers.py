@@ -6,11 +6,11 @@ from orchestrator.run.directory import Run
 from orchestrator.tracking.destination import Destination, TrackingError
 
 
-def recovers(run: Run, destination: Destination, *, over: bool) -> None:
+def recovers(run: Run, destination: Destination, *, at_work: bool) -> None:
     """Write down that it was asked, and fail the first two times."""
     asked = run.path / "asked"
     with asked.open("a") as file:
-        file.write(f"{over}\n")
+        file.write(f"{at_work}\n")
     print("what a tracker's package says, with s3cret", flush=True)
     if len(asked.read_text().splitlines()) <= 2:
         raise TrackingError(f"{destination}: away")
