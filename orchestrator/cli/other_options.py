@@ -212,6 +212,18 @@ def add_job_commands(commands: Any) -> None:
         parser.set_defaults(command_name=name)
 
 
+def add_dashboard(commands: Any) -> None:
+    """Add `dashboard`."""
+    parser = commands.add_parser("dashboard", help="open Optuna Dashboard and TensorBoard on RUN")
+    parser.add_argument("target", metavar="RUN")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="of Optuna Dashboard; TensorBoard takes the next")
+    parser.add_argument(
+        "--study-storage", metavar="URL", help="the study's database (FAIRFRONT_STUDY_STORAGE)"
+    )
+    parser.set_defaults(command_name="dashboard")
+
+
 def add_demo(commands: Any) -> None:
     """Add `demo`."""
     parser = commands.add_parser("demo", help="the main job on synthetic faces, in minutes")

@@ -29,6 +29,7 @@ from orchestrator.cli.many_runs_options import (
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
+    add_dashboard,
     add_demo,
     add_doctor,
     add_job_commands,
@@ -86,7 +87,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_push,
         add_serve,
         _add_watch,
-        _add_dashboard,
+        add_dashboard,
         add_submit,
         add_job_commands,
         add_cluster,
@@ -293,14 +294,3 @@ def _add_watch(commands: Any) -> None:
     parser.add_argument("target", metavar="RUN")
     parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
     parser.set_defaults(command_name="watch")
-
-
-def _add_dashboard(commands: Any) -> None:
-    parser = commands.add_parser("dashboard", help="open Optuna Dashboard and TensorBoard on RUN")
-    parser.add_argument("target", metavar="RUN")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, help="of Optuna Dashboard; TensorBoard takes the next")
-    parser.add_argument(
-        "--study-storage", metavar="URL", help="the study's database (FAIRFRONT_STUDY_STORAGE)"
-    )
-    parser.set_defaults(command_name="dashboard")

@@ -17,6 +17,7 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, read_json, read_text, version_of
 from orchestrator.config.layers import flatten
 from orchestrator.config.settings import Config
+from orchestrator.report.roles import by_role
 from orchestrator.run.directory import Run
 from orchestrator.run.notes import read_notes
 from orchestrator.run.progress import STALE, read
@@ -132,10 +133,9 @@ def _judged(summary: Mapping[str, Any] | None) -> dict[str, tuple[str, Mapping[s
     if summary is None:
         return {}
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for role, one in {**summary["baselines"], "best": summary["best"]}.items():
-        if one:
-            before = found.get(one["trial_id"])
-            found[one["trial_id"]] = (f"{before[0]} {role}" if before else role, one)
+    for role, one in by_role(summary, together=False).items():
+        before = found.get(one["trial_id"])
+        found[one["trial_id"]] = (f"{before[0]} {role}" if before else role, one)
     return found
 
 
@@ -161,8 +161,7 @@ def _whole(
     figures: dict[str, float] = {}
     files = {} if at_work else {name: run.path / name for name in FILES}
     if summary is not None and not at_work:
-        verdict, together = summary["verdict"], summary.get("ensembles")
-        use = together["recommended"] if together else summary["best"]
+        verdict, use = summary["verdict"], by_role(summary).get("recommended")
         tags |= {
             "verdict": verdict["word"],
             "recommended": verdict["trial_id"],

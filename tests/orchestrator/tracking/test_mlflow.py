@@ -162,7 +162,7 @@ def test_test_figures_are_of_what_the_report_shows_alone(server: str, told: Run)
     found = known(server, told)
     roles = {name: one.data.tags.get("role") for name, one in found.items() if name}
     assert roles == {
-        "t000": "plain", "t001": "reference", "t002": None, "t003": None, "t004": "best"
+        "t000": "plain", "t001": "reference", "t002": None, "t003": None, "t004": "recommended"
     }  # fmt: skip
     for name, role in roles.items():
         shown = any(metric.startswith("test_") for metric in found[name].data.metrics)
