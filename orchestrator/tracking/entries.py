@@ -14,14 +14,14 @@ from datetime import datetime
 from typing import Any, Literal
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, read_json, read_text, version_of
+from orchestrator.base.files import Anywhere, children, read_json, read_text, version_of
 from orchestrator.config.layers import flatten
 from orchestrator.config.settings import Config
 from orchestrator.report.roles import by_role
 from orchestrator.run.directory import Run
 from orchestrator.run.notes import read_notes
 from orchestrator.run.progress import STALE, read
-from orchestrator.run.trial import EVALUATED, Trial
+from orchestrator.run.trial import ENSEMBLE, EVALUATED, Trial
 
 State = Literal["running", "finished", "pruned", "interrupted", "failed"]
 
@@ -41,7 +41,8 @@ CHANGING = (
 """How settings begin that may be others when a run goes on; parameters are told once."""
 FILES = ("report.html", "summary.json", "config.yaml")
 """Told of a run that is over. No table of all trials: that has everybody's test figures."""
-MODEL = "model.safetensors"
+MODEL, BACKBONES = "model.safetensors", "backbones"
+"""Of a trial; and of a run whose trials are heads, what they stand on."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,7 @@ def _whole(
             **{f"trials_{name}": float(n) for name, n in summary["trials"].items()},
             **(_by_split(use) if use else {}),
         }
-        if (recommended := verdict["trial_id"]) is not None:
-            files[f"model/{MODEL}"] = run.trial(recommended).path / MODEL
+        files |= _network(run, verdict["trial_id"])
     return Entry(
         name=run.path.name,
         trial_id="",
@@ -185,6 +185,17 @@ def _whole(
         figures=figures,
         files={name: path for name, path in files.items() if path.exists()},
     )
+
+
+def _network(run: Run, trial_id: str | None) -> dict[str, Anywhere]:
+    """Give the files of a network, which find each other where they are told to lie."""
+    if trial_id is None:
+        return {}
+    files = {f"model/{MODEL}": run.trial(trial_id).path / MODEL}
+    if not trial_id.endswith(ENSEMBLE):  # which has all of its members' in one file
+        shared = children(run.path / BACKBONES)
+        files |= {f"{BACKBONES}/{path.name}": path for path in shared}
+    return files
 
 
 def _settings(config: Config) -> Iterator[tuple[str, str]]:

@@ -73,7 +73,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = make_run(tmp_path_factory.mktemp("made") / "run", TRIALS, rows=400)
     for trial in run.begun():
         trial.note_start()
-    (run.trial("t004").path / "model.safetensors").write_bytes(b"weights")
+    (run.trial("t004").path / "model.safetensors").write_bytes(b"a head")
+    (run.path / "backbones").mkdir()
+    (run.path / "backbones" / "5f.safetensors").write_bytes(b"what it stands on")
     tell_progress(run, "finished")
     summary = summarise(run, [trial.result for trial in run.ended()], evaluate(run))
     write_json(run.path / "summary.json", summary)
@@ -145,10 +147,11 @@ def test_a_run_and_its_trials_are_there(server: str, told: Run, tmp_path: Path):
     assert whole.data.metrics["test_acc_women"] == summary["best"]["test"]["acc_women"]
     assert whole.data.metrics["test_fair_ci95_low"] == summary["best"]["test"]["fair_ci95"][0]
     client = MlflowClient(server)
-    for name in ("report.html", "summary.json", "model/model.safetensors"):
-        copy = Path(client.download_artifacts(whole.info.run_id, name, str(tmp_path)))
-        source = run.trial("t004").path if "/" in name else run.path
-        assert copy.read_bytes() == (source / copy.name).read_bytes()
+    copies = Path(client.download_artifacts(whole.info.run_id, "", str(tmp_path)))
+    network = {"model/model.safetensors": "trials/t004/model.safetensors"}
+    for name in ("report.html", "summary.json", *network, "backbones/5f.safetensors"):
+        source = Path(str(run.path)) / network.get(name, name)
+        assert (copies / name).read_bytes() == source.read_bytes()
     for trial in run.begun():
         one = found[trial.id]
         assert one.data.tags["mlflow.parentRunId"] == whole.info.run_id
