@@ -116,11 +116,12 @@ def _tell(client: "MlflowClient", run: "Known", entry: Entry) -> None:
     """Tell what an entry has beyond what is there; last, that all of it is."""
     from mlflow.entities import Param, RunTag
 
-    run_id, tags = run.info.run_id, run.data.tags
-    metrics = list(_metrics(entry, after=int(tags.get(EPOCHS, 0))))
+    run_id, told = run.info.run_id, int(run.data.tags.get(EPOCHS, 0))
+    metrics = list(_metrics(entry, after=told))
     # One that was told cannot be told otherwise.
     params = [Param(_key(n), v) for n, v in entry.params.items() if _key(n) not in run.data.params]
-    epochs = entry.epochs[-1].number if entry.epochs else 0
+    # A trial that goes on from a checkpoint repeats epochs, which are the same.
+    epochs = max([told, *(epoch.number for epoch in entry.epochs)])
     about = [RunTag(_key(name), value) for name, value in _tags(entry).items()]
     for part in range(0, len(params), PARAMS_AT_A_TIME):
         client.log_batch(run_id, params=params[part : part + PARAMS_AT_A_TIME])
@@ -131,10 +132,10 @@ def _tell(client: "MlflowClient", run: "Known", entry: Entry) -> None:
         with copied_here(path) as file:
             client.log_artifact(run_id, str(file), name.rpartition("/")[0] or None)
     status = STATUS[entry.state]
-    if status == "RUNNING":
-        client.update_run(run_id, status)
-    elif entry.ended is not None or run.info.status != status:
+    if status != "RUNNING":
         client.set_terminated(run_id, status, entry.ended)
+    elif run.info.status != status:
+        client.update_run(run_id, status)
     client.set_tag(run_id, TOLD, entry.digest)
 
 
