@@ -18,7 +18,9 @@ SETUP_SECONDS = 1800
 PYTHON = "FAIRFRONT_PYTHON"
 """Names the interpreter on the head."""
 
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY|WEBHOOK", re.IGNORECASE)
+_SECRET = re.compile(
+    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY|WEBHOOK|FAIRFRONT_TRACK", re.IGNORECASE
+)
 _IMAGE = re.compile(r"[\w.\-/:@]+", re.ASCII)  # Ray puts it on a shell's command line as it is
 
 

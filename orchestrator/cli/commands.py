@@ -23,6 +23,7 @@ from orchestrator.cli.predict import predict
 from orchestrator.cli.push import push
 from orchestrator.cli.runs import DONE, finish, in_ray, sweep, train
 from orchestrator.cli.serve import serve
+from orchestrator.cli.track import track
 from orchestrator.data.splits import describe_counts
 from orchestrator.data.store.store import DROPPED
 from orchestrator.run.directory import Run
@@ -115,7 +116,13 @@ def dashboard(arguments: argparse.Namespace) -> int:
     """Open Optuna Dashboard and TensorBoard on a run."""
     from orchestrator.cli.dashboard import dashboard as open_dashboard
 
-    return open_dashboard(Run.open(arguments.target), port=arguments.port, out=sys.stdout)
+    return open_dashboard(
+        Run.open(arguments.target),
+        host=arguments.host,
+        port=arguments.port,
+        storage=arguments.study_storage,
+        out=sys.stdout,
+    )
 
 
 def submit(arguments: argparse.Namespace) -> int:
@@ -196,6 +203,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare,
     "tag": tag,
     "note": note,
+    "track": track,
     "predict": predict,
     "evaluate": evaluate,
     "drift": drift,

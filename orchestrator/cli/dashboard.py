@@ -1,26 +1,36 @@
 """Optuna Dashboard and TensorBoard on a run, as two child processes that end with the command."""
 
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from orchestrator.base.errors import InputError
-from orchestrator.base.files import Anywhere, is_local
+from orchestrator.base.files import Anywhere, is_local, read_json
 from orchestrator.base.interrupts import sigterm_interrupts
+from orchestrator.base.web import is_loopback
 from orchestrator.run.directory import Run
 
 START_SECONDS = 120
 """How long a server may take until it answers; a few seconds, where nothing else runs."""
 
 POLL_SECONDS = 0.2
+VARIABLE = "FAIRFRONT_STUDY_STORAGE"
+IN_DATABASE = f"""
+import os, sys
+from optuna_dashboard._cli import main
+sys.argv[1:1] = [os.environ["{VARIABLE}"], "--storage-class", "RDBStorage"]
+main()
+"""
+"""Optuna Dashboard on a database, whose URL is on no command line: all users can read those."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class Service:
     """Arguments of the interpreter."""
     url: str
     log: Anywhere
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Beside this process's own."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +56,20 @@ class Running:
     process: subprocess.Popen[bytes]
 
 
-def dashboard(run: Run, *, host: str = "127.0.0.1", port: int | None, out: TextIO) -> int:
+def dashboard(
+    run: Run, *, host: str = "127.0.0.1", port: int | None, out: TextIO, storage: str | None = None
+) -> int:
     """Serve Optuna Dashboard (where the run has a study) and TensorBoard until Ctrl-C.
 
     Parameters
     ----------
     host
-        The address to listen on; anyone who reaches it can read the run.
+        The address to listen on; anyone who reaches it can read the run, and delete its study.
     port
         Of the first server; the other one takes the next. None: free ports.
+    storage
+        The URL of the database that has the run's study, if it is in one; its password is shown
+        nowhere.
 
     Returns
     -------
@@ -62,11 +79,14 @@ def dashboard(run: Run, *, host: str = "127.0.0.1", port: int | None, out: TextI
     Raises
     ------
     InputError
-        A package or the port is not to be had.
+        A package or the port is not to be had, or `storage` is not where the run's study is.
     """
     if not is_local(run.path):
         raise InputError(f"{run.path}: a dashboard needs a run on a disk; copy it there first")
-    services = _services(run, host, port)
+    url = _study_url(run, storage, out)
+    services = _services(run, host, port, url)
+    if not is_loopback(host):
+        print(f"anyone who reaches {host} can read this run, and delete its study", file=out)
     with sigterm_interrupts(), ExitStack() as children:
         try:
             running = [children.enter_context(_start(service)) for service in services]
@@ -86,15 +106,41 @@ def dashboard(run: Run, *, host: str = "127.0.0.1", port: int | None, out: TextI
             return 0
 
 
-def _services(run: Run, host: str, port: int | None) -> list[Service]:
+def _study_url(run: Run, given: str | None, out: TextIO) -> str | None:
+    """Return the URL of the database of a run's study; None: the study is not there, or not known.
+
+    Raises
+    ------
+    InputError
+        It is in another database, or in none.
+    """
+    if not run.is_joint:
+        if given is not None:
+            raise InputError(f"{run.path}: its study is in no database; leave --study-storage out")
+        return None
+    from orchestrator.search.study import PLACE, without_password
+
+    known = str(read_json(run.path / PLACE)["storage"])
+    given = given or os.environ.get(VARIABLE)
+    if given is None:
+        print(f"the study is in {known}; give that with --study-storage to see it", file=out)
+        return None
+    if (shown := without_password(given)) != known:
+        raise InputError(f"--study-storage {shown}: the run's study is in {known}; give that")
+    return given
+
+
+def _services(run: Run, host: str, port: int | None, url: str | None = None) -> list[Service]:
     # Optuna Dashboard's command line serves each request in a thread of its own. Its
     # `run_server` has a single one, which a browser's idle connection blocks.
     journal = run.path / "optuna.journal"
-    optuna = ["optuna_dashboard._cli", str(journal), "--storage-class", "JournalFileStorage"]
+    optuna = ["-m", "optuna_dashboard._cli", str(journal), "--storage-class", "JournalFileStorage"]
+    if url is not None:
+        optuna = ["-c", IN_DATABASE]
     optuna += ["--server", "wsgiref"]
-    board = ["tensorboard.main", "--logdir", str(run.trials_path), "--reload_interval", "5"]
+    board = ["-m", "tensorboard.main", "--logdir", str(run.trials_path), "--reload_interval", "5"]
     tools = [("TensorBoard", "tensorboard", board)]
-    if journal.exists():
+    if url is not None or journal.exists():
         tools.insert(0, ("Optuna Dashboard", "optuna_dashboard", optuna))
     if any(importlib.util.find_spec(module) is None for _, module, _ in tools):
         raise InputError("dashboard: packages are missing; pip install 'fairfront[dashboard]'")
@@ -103,9 +149,10 @@ def _services(run: Run, host: str, port: int | None) -> list[Service]:
         Service(
             name,
             module,
-            ["-m", *command, "--host", host, "--port", str(free)],
+            [*command, "--host", host, "--port", str(free)],
             f"http://{host}:{free}/",
             run.logs_path / f"{module}.log",
+            {} if url is None else {VARIABLE: url},
         )
         for (name, module, command), free in zip(tools, ports, strict=True)
     ]
@@ -122,7 +169,8 @@ def _ports(host: str, first: int | None, count: int) -> Sequence[int]:
             try:
                 probe.bind((host, port))
             except (OSError, OverflowError) as error:
-                raise InputError(f"--port {port}: {error}; choose another, or none") from None
+                given = f"--host {host}" if port == 0 else f"--port {port}"
+                raise InputError(f"{given}: {error}; choose another, or none") from None
             free.append(probe.getsockname()[1])
     return free
 
@@ -132,6 +180,7 @@ def _start(service: Service) -> Iterator[Running]:
     with service.log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *service.command],
+            env={**os.environ, **service.environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

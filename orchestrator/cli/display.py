@@ -256,16 +256,22 @@ class Terminal:
         Where to write; the process's own streams may lead into a log file.
     """
 
+    _shown: Display | None
+
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self._shown = stream, None
 
     def say(self, text: str) -> None:
-        """Write a line."""
-        print(text, file=self._stream, flush=True)
+        """Write a line, above what is shown."""
+        if self._shown:
+            self._shown.say(text)
+        else:
+            print(text, file=self._stream, flush=True)
 
     def show(self, run: Run, progress: Progress) -> Display:
         """Show a run's progress, and keep its ``progress.json`` fresh, in a context."""
-        return Display(run, self._stream, progress)
+        self._shown = Display(run, self._stream, progress)
+        return self._shown
 
     @contextmanager
     def count_rows(self, what: str) -> Iterator[Callable[[int, int], None]]:

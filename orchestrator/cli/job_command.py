@@ -21,6 +21,7 @@ COMMANDS = ("prepare", "train", "sweep", "report", "predict", "evaluate", "drift
 SECRETS = {
     "--study-storage": "FAIRFRONT_STUDY_STORAGE",
     "--webhook": "FAIRFRONT_WEBHOOK",
+    "--track": "FAIRFRONT_TRACK",
 }
 """Options of a sweep that may hold a secret, and the variables that say the same."""
 
@@ -134,11 +135,12 @@ def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             next(words)
         elif word.partition("=")[0] not in SECRETS:
             left.append(word)
-    said = {
-        variable: given[option.removeprefix("--").replace("-", "_")] or os.environ.get(variable)
-        for option, variable in SECRETS.items()
-    }
-    return left, {variable: value for variable, value in said.items() if value}
+    said = {}
+    for option, variable in SECRETS.items():
+        value = given[option.removeprefix("--").replace("-", "_")] or os.environ.get(variable)
+        if value:
+            said[variable] = value if isinstance(value, str) else " ".join(value)
+    return left, said
 
 
 def _places(command: str, parsed: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
@@ -153,6 +155,10 @@ def _places(command: str, parsed: Mapping[str, Any]) -> Iterator[tuple[str, str,
             yield name, value, key == "out" and not parsed.get("resume")
     for other in parsed.get("warm_start") or ():
         yield "--warm-start", other, False
+    for tracker in parsed.get("track") or ():
+        kind, _, place = tracker.partition(":")
+        if kind == "mlflow" and place and "://" not in place:  # a server is asked by the job
+            yield "--track", place, True
 
 
 def _is_everywhere(place: str) -> bool:

@@ -1,4 +1,4 @@
-"""The options of the commands on several runs, and on what is said of one."""
+"""The options of the commands on several runs, on what is said of one, and to whom."""
 
 from typing import Any
 
@@ -40,3 +40,19 @@ def add_note(commands: Any) -> None:
         "text", nargs="?", metavar="TEXT", help="in place of the one before; none: show that"
     )
     parser.set_defaults(command_name="note")
+
+
+def add_track(commands: Any) -> None:
+    """Add `track`."""
+    parser = commands.add_parser(
+        "track", help="tell MLflow or Weights & Biases of a run, its trials and its report"
+    )
+    parser.add_argument("target", metavar="RUN")
+    parser.add_argument(
+        "--to",
+        required=True,
+        action="append",
+        metavar="mlflow:URI|FOLDER, wandb:PROJECT",
+        help="a tracking server, a database or a folder of MLflow's; or, as files for `wandb sync`",
+    )
+    parser.set_defaults(command_name="track")

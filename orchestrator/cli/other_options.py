@@ -33,6 +33,10 @@ EXAMPLES = {
     "compare": ("fairfront compare runs/1 runs/2", "fairfront compare runs/* --out compared.html"),
     "tag": ("fairfront tag runs/1 keep", "fairfront tag runs/1 keep --remove"),
     "note": ("fairfront note runs/1 'trained on the cleaned labels'", "fairfront note runs/1"),
+    "track": (
+        "fairfront track runs/1 --to mlflow:http://127.0.0.1:5000",
+        "fairfront track runs/1 --to mlflow:tracked --to wandb:faces",
+    ),
     "predict": (
         "fairfront predict --run runs/1 --images photos --out labels.csv --proba",
         "fairfront predict --run runs/1 --table new.csv --images photos --out labels.csv",
@@ -206,6 +210,18 @@ def add_job_commands(commands: Any) -> None:
             parser.add_argument("--follow", action="store_true", help="until the job ends")
         _add_address(parser)
         parser.set_defaults(command_name=name)
+
+
+def add_dashboard(commands: Any) -> None:
+    """Add `dashboard`."""
+    parser = commands.add_parser("dashboard", help="open Optuna Dashboard and TensorBoard on RUN")
+    parser.add_argument("target", metavar="RUN")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="of Optuna Dashboard; TensorBoard takes the next")
+    parser.add_argument(
+        "--study-storage", metavar="URL", help="the study's database (FAIRFRONT_STUDY_STORAGE)"
+    )
+    parser.set_defaults(command_name="dashboard")
 
 
 def add_demo(commands: Any) -> None:

@@ -19,10 +19,17 @@ from orchestrator.cli.deploy_options import (
     add_push,
     add_serve,
 )
-from orchestrator.cli.many_runs_options import add_compare, add_note, add_runs, add_tag
+from orchestrator.cli.many_runs_options import (
+    add_compare,
+    add_note,
+    add_runs,
+    add_tag,
+    add_track,
+)
 from orchestrator.cli.other_options import (
     add_completion,
     add_config,
+    add_dashboard,
     add_demo,
     add_doctor,
     add_job_commands,
@@ -71,6 +78,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_compare,
         add_tag,
         add_note,
+        add_track,
         add_predict,
         add_evaluate,
         add_drift,
@@ -79,7 +87,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         add_push,
         add_serve,
         _add_watch,
-        _add_dashboard,
+        add_dashboard,
         add_submit,
         add_job_commands,
         add_cluster,
@@ -248,6 +256,12 @@ def _add_sweep(commands: Any) -> None:
         help="tell an https URL, by a POST of JSON, when the sweep has ended (FAIRFRONT_WEBHOOK)",
     )
     parser.add_argument(
+        "--track",
+        action="append",
+        metavar="TRACKER",
+        help="tell mlflow:URI|FOLDER or wandb:PROJECT of it as it goes on (FAIRFRONT_TRACK)",
+    )
+    parser.add_argument(
         "--resume", action="store_true", help="go on with RUN; a larger --trials extends it"
     )
     parser.set_defaults(command_name="sweep")
@@ -280,10 +294,3 @@ def _add_watch(commands: Any) -> None:
     parser.add_argument("target", metavar="RUN")
     parser.add_argument("--once", action="store_true", help="show how it stands now, and end")
     parser.set_defaults(command_name="watch")
-
-
-def _add_dashboard(commands: Any) -> None:
-    parser = commands.add_parser("dashboard", help="open Optuna Dashboard and TensorBoard on RUN")
-    parser.add_argument("target", metavar="RUN")
-    parser.add_argument("--port", type=int, help="of Optuna Dashboard; TensorBoard takes the next")
-    parser.set_defaults(command_name="dashboard")

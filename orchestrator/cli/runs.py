@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from orchestrator.base.files import remove_tree
 from orchestrator.base.here import copy_out, folder_here
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
+from orchestrator.cli.track import Words, destinations_of
 from orchestrator.cli.webhook import telling, webhook_of
 from orchestrator.data.balance import describe_draw
 from orchestrator.report.tables import print_summary
@@ -24,6 +25,7 @@ from orchestrator.run.claims import claimed
 from orchestrator.run.cost import took
 from orchestrator.run.directory import Run, about_data
 from orchestrator.run.progress import read
+from orchestrator.tracking.following import tracked
 
 if TYPE_CHECKING:
     from orchestrator.cli.display import Terminal
@@ -71,7 +73,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Search for the front, or go on with a search."""
-    webhook = webhook_of(arguments.webhook)
+    webhook, trackers = webhook_of(arguments.webhook), destinations_of(arguments.track)
     run, config, store = resume(arguments, "sweep") if arguments.resume else begin_sweep(arguments)
 
     from orchestrator.cli.display import how_to_resume
@@ -79,14 +81,18 @@ def sweep(arguments: argparse.Namespace) -> int:
     from orchestrator.search.sweep import Sweep
 
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
-    with claimed(run.path, jointly=url is not None) as still_ours, telling(webhook, run):
+    claim, words = claimed(run.path, jointly=url is not None), Words()
+    with claim as still_ours, telling(webhook, run), ExitStack() as told:
         run.record(config, about_data(store))
         keep_submission(run.path)
-        with _with_a_mend(run, "sweep"), _unless_refused(run, new=not arguments.resume):
+        refused = _unless_refused(run, new=not arguments.resume)
+        with _with_a_mend(run, "sweep"), refused, words.waiting():
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
             with begun, in_ray(run, config.workers, quiet=arguments.quiet) as screen:
                 check_workers(config, store.meta.image_size, screen.say)
-                outcome = begun.go_on(screen)
+                with nullcontext() if arguments.quiet else words.on(screen):
+                    told.enter_context(tracked(run, trackers, words.say))
+                    outcome = begun.go_on(screen)
         still_ours()
         code = finish(run) if outcome.done or run.complete() else FAILED
         code = FAILED if outcome.faulted else code

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere
@@ -55,9 +54,7 @@ def claimed(run: Anywhere, *, jointly: bool = False) -> Iterator[Callable[[], No
 
 
 @contextmanager
-def part_held(
-    run: Anywhere, part: Literal["study", "confirm", "config"], *, wait: bool = False
-) -> Iterator[bool]:
+def part_held(run: Anywhere, part: str, *, wait: bool = False) -> Iterator[bool]:
     """Hold a part of a run that one session at a time may change; tell whether nobody else does.
 
     On an object store there is one session at all, which holds the lease.

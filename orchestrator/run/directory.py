@@ -9,6 +9,7 @@
     RUN/submitted.json           what a job was submitted as, see `cluster.submission`
     RUN/space.py warm_start.json what a sweep varies, if not a space of ours; what it began with
     RUN/notes.json               what people say of it: tags and a note
+    RUN/tracking.json            by which name trackers know it; RUN/wandb/, what is theirs
     RUN/logs/                    Ray's own output
     RUN/.<what>.lock             what one process, or those of a joint sweep, may do at a time
     RUN/.lease/                  instead of locks and a journal, where RUN is an object store's

@@ -93,7 +93,7 @@ def _load(run: Run, config: Config, url: str | None, say: Callable[[str], None])
         what = f"tells another thing of {other} than the trial's files"
         if url is not None:
             raise InputError(
-                f"--study-storage {_without_password(url)}: {what}, so it is no study of "
+                f"--study-storage {without_password(url)}: {what}, so it is no study of "
                 f"{run.path}; give the one that is"
             )
         journal = run.path / JOURNAL
@@ -198,7 +198,7 @@ def _storage(run: Run, url: str | None, say: Callable[[str], None]) -> tuple[str
         forget_killed_writer(run)
         # The study has not the run's name: a run may be moved, or renamed.
         return "sweep", _journal(run.path / JOURNAL, say)
-    shown = _without_password(url)
+    shown = without_password(url)
     if not place.exists() and (run.path / JOURNAL).exists():
         raise InputError(
             f"{run.path}: its study is in {JOURNAL}; go on without --study-storage, or start a "
@@ -231,7 +231,7 @@ def _journal(path: Path, say: Callable[[str], None]) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(path)))
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """Return a database's URL as it may be kept and shown, without user and password."""
     try:
         parsed = make_url(url)

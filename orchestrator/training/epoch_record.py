@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from typing import Self
 
 import pandas as pd
-from tensorboardX import SummaryWriter
 
 from orchestrator.base.here import copy_out, folder_here
 from orchestrator.run.trial import Trial
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.early_stopping import EpochMetrics
+from orchestrator.training.events import Events
 from orchestrator.training.loop import Training
 
 
@@ -21,7 +21,7 @@ class EpochRecord:
     Parameters
     ----------
     trial
-        Where to write.
+        Where to write; its parameters are there.
     training
         Brought to where the trial's checkpoint was, if it has one.
     writes
@@ -53,9 +53,9 @@ class EpochRecord:
         if self._writes:
             # Their writer adds to a file, which no object store can.
             self._folder = self._stack.enter_context(folder_here(self._trial.path))
-            # Epochs that were lost with a killed process are shown once, as they were repeated.
-            self._events = SummaryWriter(str(self._folder), purge_step=len(self.epochs) + 1)
-            self._stack.callback(self._events.close)
+            recipe, params = self._training.config.recipe, self._trial.params
+            events = Events(self._folder, recipe, params, len(self.epochs))
+            self._events = self._stack.enter_context(events)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -68,10 +68,7 @@ class EpochRecord:
             return
         epochs = [epoch.as_row() for epoch in self.epochs]
         self._trial.write_metrics(pd.DataFrame(epochs))
-        for name, value in epochs[-1].items():
-            if name != "epoch":
-                self._events.add_scalar(name, value, metrics.epoch)
-        self._events.flush()
+        self._events.add(metrics, self._training.kept)
         if self._folder != self._trial.path:
             copy_out(self._folder.iterdir(), self._trial.path)
         if self.checkpoints.due() or self._leaving():

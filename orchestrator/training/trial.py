@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 import models
 from orchestrator.base.files import parse_uri
+from orchestrator.base.here import copy_out, folder_here
 from orchestrator.config.settings import Config
 from orchestrator.data.store.arrays import Arrays
 from orchestrator.run.trial import EVALUATED, State, Trial, TrialResult
 from orchestrator.training.checkpoint import FILE as CHECKPOINT
 from orchestrator.training.early_stopping import EpochMetrics, kept_so_far
 from orchestrator.training.epoch_record import EpochRecord
+from orchestrator.training.events import Events
 from orchestrator.training.fitted_head import fit_head
 from orchestrator.training.inference import computed_in, pick_device, rank_and_world
 from orchestrator.training.loop import Training, TrainingError
@@ -128,6 +130,11 @@ def _fit_trial(assignment: Assignment, data: Mapping[str, Arrays], report: Repor
     started = time.perf_counter()
     fitted = fit_head(config, data)
     trial.write_metrics(pd.DataFrame([fitted.metrics.as_row()]))
+    with folder_here(trial.path) as folder:
+        with Events(folder, config.recipe, assignment.params) as events:
+            events.add(fitted.metrics, fitted.metrics)
+        if folder != trial.path:
+            copy_out(folder.iterdir(), trial.path)
     trial.write_predictions(_predictions(data, fitted.logits))
     device = torch.device("cpu")
     save_model(trial.path, fitted.model, config, data["train"].images.shape[1], device)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import optuna
@@ -118,10 +119,30 @@ def test_the_same_seed_gives_the_same_trials_again(run, folder, data):
 def test_resume_extends_a_sweep_and_leaves_what_was_done(run, folder, capfd, monkeypatch):
     assert not (run.path / "submitted.json").exists()  # it was no job; the next is
     monkeypatch.setenv("FAIRFRONT_SUBMITTED", '{"command": ["sweep"]}')
+    monkeypatch.setenv("FAIRFRONT_TRACK", "mlflow:http://me:s3cret@host")
+    told = []
+
+    @contextmanager
+    def tracked(run, destinations, say):
+        told.append([str(one) for one in destinations])
+        say("it is away")
+        try:
+            yield
+        finally:
+            told.append((run.path / "report.html").exists())
+            say("it was away")
+
+    monkeypatch.setattr("orchestrator.cli.runs.tracked", tracked)
     copy = folder / "extended"
     shutil.copytree(run.path, copy)
     study_of(copy).ask()  # as a kill leaves it: a trial begun, and never told
+    (copy / "report.html").unlink()
+    capfd.readouterr()
     assert main(["sweep", "--out", str(copy), "--resume", "--trials", "6"]) == 0
+    assert told == [["mlflow:http://host"], True]
+    out, err = capfd.readouterr()
+    assert "it is away\n" in out
+    assert "fairfront: it was away\n" in err
     extended = Run.open(str(copy))
     assert read_json(copy / "submitted.json")["command"] == ["sweep"]
     assert [trial.id for trial in extended.complete()] == [f"t{n:03}" for n in range(6)]

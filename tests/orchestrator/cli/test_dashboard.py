@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -7,41 +8,57 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from tensorboardX import SummaryWriter
-from waiting import HANGS
+from waiting import HANGS, wait_until
 
 from orchestrator.base.errors import InputError
 from orchestrator.cli import dashboard as module
 from orchestrator.cli.dashboard import dashboard
 from orchestrator.run.directory import Run
+from orchestrator.training.early_stopping import EpochMetrics
+from orchestrator.training.events import Events
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run with a study of one trial and one TensorBoard scalar."""
+    """A run with a study of one trial, and TensorBoard's events of it."""
     path = tmp_path / "run"
     (path / "logs").mkdir(parents=True)
     (path / "config.yaml").touch()
-    with SummaryWriter(str(path / "trials" / "plain")) as writer:
-        writer.add_scalar("fair", 0.8, 1)
-    storage = JournalStorage(JournalFileBackend(str(path / "optuna.journal")))
-    optuna.create_study(storage=storage, study_name="the study").optimize(
-        lambda trial: trial.suggest_float("x", 0, 1), n_trials=1
-    )
+    epoch = dict.fromkeys((field.name for field in fields(EpochMetrics)), 0.8)
+    metrics = EpochMetrics(**{**epoch, "epoch": 1})
+    with Events(path / "trials" / "plain", "plain", {"loss.gamma": 0.5}) as events:
+        events.add(metrics, metrics)
+    study(JournalStorage(JournalFileBackend(str(path / "optuna.journal"))))
     return Run(path)
 
 
+def study(storage: optuna.storages.BaseStorage) -> None:
+    optuna.create_study(storage=storage, study_name="the study").optimize(
+        lambda trial: trial.suggest_float("x", 0, 1), n_trials=1
+    )
+
+
+def into_database(run: Run, place: str = "") -> str:
+    """Have the run's study in a database, as its files say; its URL."""
+    url = f"sqlite:///{run.path}/study.db"
+    (run.path / "optuna.journal").unlink()
+    (run.path / "study.json").write_text(json.dumps({"storage": place or url, "name": "x"}))
+    return url
+
+
 @contextmanager
-def served(run: Run) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def served(run: Run, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """The dashboard in a process of its own, and the lines that it has printed once it is up."""
     code = (
         "import sys; from orchestrator.cli.dashboard import dashboard, Run;"
@@ -49,7 +66,7 @@ def served(run: Run) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -66,9 +83,21 @@ def served(run: Run) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
         process.communicate(timeout=HANGS)
 
 
-def get(url: str) -> str:
+def get(url: str | urllib.request.Request) -> str:
     with urllib.request.urlopen(url, timeout=HANGS) as answer:
         return str(answer.read().decode())
+
+
+def in_tab_hparams(board_url: str) -> list[dict[str, Any]]:
+    """What TensorBoard's tab asks for: the trials, by their settings."""
+    asked = {
+        **{"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN"]},
+        **{"colParams": [], "startIndex": 0, "sliceSize": 9},
+    }
+    url = f"{board_url}data/plugin/hparams/session_groups"
+    header = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(asked).encode(), header)
+    return list(json.loads(get(request)).get("sessionGroups", []))
 
 
 def is_free(url: str) -> bool:
@@ -77,15 +106,26 @@ def is_free(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_both_are_served_until_a_signal(run: Run, how: signal.Signals):
-    with served(run) as (process, lines):
+@pytest.mark.parametrize(
+    ("where", "how"), [("journal", signal.SIGINT), ("database", signal.SIGTERM)]
+)
+def test_both_are_served_until_a_signal(run: Run, where: str, how: signal.Signals):
+    environment = {}
+    if where == "database":
+        environment = {"FAIRFRONT_STUDY_STORAGE": into_database(run)}
+        study(optuna.storages.RDBStorage(environment["FAIRFRONT_STUDY_STORAGE"]))
+    with served(run, **environment) as (process, lines):
         urls = [re.search(r"http://127\.0\.0\.1:\d+/", line) for line in lines[:2]]
         optuna_url, board_url = (found[0] for found in urls if found)
         assert lines[0].startswith("Optuna Dashboard ")
         assert lines[1].startswith("TensorBoard ")
         assert "the study" in get(f"{optuna_url}api/studies")
         assert '"plain"' in get(f"{board_url}data/runs")
+        wait_until(lambda: in_tab_hparams(board_url), process, every=0.5)
+        (group,) = in_tab_hparams(board_url)
+        assert group["hparams"] == {"recipe": "plain", "loss.gamma": 0.5}
+        values = {one["name"]["tag"]: one["value"] for one in group["metricValues"]}
+        assert values["kept/acc_women"] == pytest.approx(0.8)
         process.send_signal(how)
         assert process.wait(timeout=HANGS) == 0
         assert is_free(optuna_url)
@@ -97,6 +137,29 @@ def test_a_run_without_a_study_has_tensorboard_alone(run: Run):
     (run.path / "optuna.journal").unlink()
     services = module._services(run, "127.0.0.1", None)
     assert [service.name for service in services] == ["TensorBoard"]
+
+
+def test_a_study_in_a_database_is_asked_for_without_its_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("FAIRFRONT_STUDY_STORAGE", raising=False)
+    with pytest.raises(InputError, match="its study is in no database; leave --study-storage out"):
+        dashboard(run, port=None, out=StringIO(), storage="sqlite:///x.db")
+    into_database(run, "postgresql+psycopg://db/studies")
+    out = StringIO()
+    assert module._study_url(run, None, out) is None
+    said = (
+        "the study is in postgresql+psycopg://db/studies; give that with --study-storage to see it"
+    )
+    assert out.getvalue() == f"{said}\n"
+    url = "postgresql+psycopg://me:s3cret@db/studies"
+    assert module._study_url(run, url, out) == url
+    optuna_service, board = module._services(run, "127.0.0.1", None, url)
+    assert "s3cret" not in " ".join([*optuna_service.command, *board.command])
+    assert optuna_service.environment == {"FAIRFRONT_STUDY_STORAGE": url}
+    with pytest.raises(InputError, match=r"--study-storage .*//elsewhere/studies: the run's") as no:
+        module._study_url(run, url.replace("db/", "elsewhere/"), out)
+    assert "s3cret" not in str(no.value)
 
 
 def test_a_server_that_ends_is_named_with_its_last_lines(

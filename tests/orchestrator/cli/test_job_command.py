@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.environments import without_secrets
 from cluster.package import SourceTree
 from orchestrator.base.errors import InputError
 from orchestrator.cli.job_command import JobCommand, check_job, split_secrets
@@ -175,3 +176,19 @@ def test_a_database_is_told_to_a_job_by_its_environment(
     assert words == ["sweep", "--data", "/d", "--out", "/r"]
     assert secrets == ({"FAIRFRONT_STUDY_STORAGE": URL} if option or variable else {})
     assert split_secrets(["report", "/r"]) == (["report", "/r"], {})
+
+
+def test_trackers_are_told_to_a_job_by_its_environment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FAIRFRONT_STUDY_STORAGE", "FAIRFRONT_TRACK"):
+        monkeypatch.delenv(name, raising=False)
+    command = "sweep --data /d --track mlflow:http://me:secret@host --out /r --track=wandb:faces"
+    words, secrets = split_secrets(command.split())
+    assert words == ["sweep", "--data", "/d", "--out", "/r"]
+    assert secrets == {"FAIRFRONT_TRACK": "mlflow:http://me:secret@host wandb:faces"}
+    assert without_secrets(secrets) == {}
+    assert without_secrets({"FAIRFRONT_TRACK": "mlflow:http://token@host"}) == {}
+    check(command, root)
+    with pytest.raises(InputError, match=r"^--track tracked: a job does not run in this folder"):
+        check("sweep --data /d --out /r --track mlflow:tracked", root)

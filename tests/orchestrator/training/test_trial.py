@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from toys import toy_data
 
 import models
@@ -160,9 +161,15 @@ def test_epochs_lost_before_the_first_checkpoint_are_shown_once(tmp_path):
     with pytest.raises(KilledError):
         run_trial(assign(tmp_path, "train.checkpoint_seconds=3600"), toy_data(), killed_after(2))
     run_trial(assign(tmp_path, "train.checkpoint_seconds=3600"), toy_data())
-    events = EventAccumulator(str(tmp_path)).Reload().Scalars("val_loss")
-    steps = [event.step for event in events]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    steps = [event.step for event in events.Scalars("val_loss")]
     assert steps == list(range(1, len(steps) + 1))
+    trial = Trial(tmp_path)
+    kept = trial.metrics.set_index("epoch").loc[trial.result.kept_epoch]
+    assert events.Scalars("kept/acc_women")[-1].value == pytest.approx(kept["acc_women"])
+    start = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    settings = HParamsPluginData.FromString(start).session_start_info.hparams
+    assert settings["recipe"].string_value == "default"
 
 
 def test_the_model_file_is_all_that_prediction_needs(whole):

@@ -1,0 +1,1 @@
+"""Runs in the experiment trackers that people have: MLflow, and Weights & Biases."""
