@@ -264,7 +264,7 @@ def test_ctrl_c_ends_with_130_and_an_empty_variable_is_none(capsys, tmp_path, mo
     monkeypatch.setenv("FAIRFRONT_STUDY_STORAGE", "")
     monkeypatch.setenv("RAY_ADDRESS", "")
 
-    def interrupted(_run):
+    def interrupted(_run, **_more):
         assert not {"FAIRFRONT_STUDY_STORAGE", "RAY_ADDRESS"} & set(os.environ)
         raise KeyboardInterrupt
 
