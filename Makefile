@@ -6,6 +6,9 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 # pip compiles one file after the other, and the packages' own tests, too: minutes of one core.
 COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/(mlflow|databricks)/' $(VENV)/lib || true  # templates fail
 
+# Hundreds of processes import our packages, which each would compile anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Those that need neither data, nor a run, nor another interpreter.
 BENCHMARKS := decoders prepare delivery training allocator concurrency in_ray features overhead kill_drill
 

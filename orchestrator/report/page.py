@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -96,8 +97,9 @@ def page(
     )  # fmt: skip
 
 
+@cache
 def environment() -> Environment:
-    """Make what renders our pages; whatever they show is escaped."""
+    """Return what renders our pages, with the templates compiled; whatever they show is escaped."""
     environment = Environment(
         loader=PackageLoader("orchestrator.report"),
         autoescape=True,

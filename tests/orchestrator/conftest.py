@@ -83,6 +83,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def no_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of a test's own runs whose ``pareto.png``, half of what they take, is not drawn."""
+    if "tmp_path" in request.fixturenames:
+        monkeypatch.setattr("orchestrator.report.report.front_png", lambda _plot: b"not drawn")
+
+
+@pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks done one after the other in this process, the last one first, instead of by Ray."""
     from orchestrator.data.prepare import prepare

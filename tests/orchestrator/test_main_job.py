@@ -1,4 +1,4 @@
-"""The main job on one small cluster: prepare, sweep, resume, report, predict, train."""
+"""The main job on one small cluster: sweep, resume, report, predict, train."""
 
 import json
 import shutil
@@ -32,10 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(folder):
-    out = folder / "data"
-    words = ["prepare", "synthetic:120", "--out", str(out), "--image-size", "24"]
-    assert main(words) == 0
-    return out
+    return synthetic(folder / "data")
 
 
 def sweep(data, out, *more):
@@ -257,21 +254,3 @@ def test_resident_and_streamed_data_give_the_same_model(folder, data, capfd, mon
         images = trial.result.config.data
         assert (images.folds, images.fold) == (3, 1)
     assert models[0] == models[1]
-
-
-@pytest.mark.slow
-def test_a_sweep_of_two_workers_a_trial_trains_nearly_as_one_does(folder, data, capfd):
-    words = ["train", "--data", data, "--out", folder / "one", "--recipe", "plain", *QUICK]
-    assert main([str(word) for word in [*words, "model.dropout=0"]]) == 0
-    alone = Run.open(str(folder / "one")).trial("plain")
-    more = ("--trials", "1", "--set", "model.dropout=0")
-    assert sweep(data, folder / "wide", "--workers", "2", *more) == 0
-    (trial,) = Run.open(str(folder / "wide")).complete()
-    assert trial.result.config.workers == 2
-    assert len(alone.metrics) == len(trial.metrics) == 2
-    np.testing.assert_allclose(alone.metrics["val_loss"], trial.metrics["val_loss"], rtol=1e-2)
-    assert len(alone.predictions) == len(trial.predictions)
-    capfd.readouterr()
-    assert sweep(data, folder / "wider", "--trials", "1", "--workers", "64") == 2
-    assert "--workers 64: the cluster has 2 devices" in capfd.readouterr().err
-    assert not (folder / "wider").exists()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,15 +57,28 @@ def open_folder(tmp_path: Path) -> Path:
     return folder
 
 
+SESSION = """
+import pathlib, ray
+from orchestrator.distributed.ray_session import quiet, session
+with quiet(pathlib.Path('ray.log')) as terminal, session(1):
+    print(ray.get(ray.remote(lambda: 60).remote()), 'faces of 16x16', file=terminal)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("home", ["/", None])
+@pytest.mark.parametrize(
+    ("home", "words"),
+    [
+        (None, f"{FAIRFRONT} prepare synthetic:60 --image-size 16 --out data"),
+        ("/", f'{sys.executable} -c "{SESSION}"'),  # Ray, which is all that minds
+    ],
+)
 def test_another_users_ray_folder_and_no_home_of_ones_own(
-    open_folder: Path, home: str | None
+    open_folder: Path, home: str | None, words: str
 ) -> None:
     """As on a shared server, and as with `docker run --user`."""
     done = run(
-        "mkdir -m 755 ray; mount --bind ray /tmp/ray; "
-        f"exec {OTHER} {FAIRFRONT} prepare synthetic:60 --image-size 16 --out data",
+        f"mkdir -m 755 ray; mount --bind ray /tmp/ray; exec {OTHER} {words}",
         open_folder,
         HOME=home,
         TMPDIR=None,
@@ -91,26 +105,22 @@ def test_a_full_disk_is_named_by_the_training_that_fills_it(
     assert said.count("\n") == 1
 
 
-def test_labels_are_refused_where_they_cannot_be_written(tmp_path: Path) -> None:
+def test_labels_are_refused_where_they_cannot_be_written(
+    tmp_path: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_report(make_run(tmp_path / "run", SWEEP[:1], rows=100))
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").touch()
-    code = (
-        "from orchestrator.cli import main\n"
-        "words = ['predict', '--run', 'run', '--images', 'images', '--out']\n"
-        "print([main([*words, f'{disk}/labels.csv']) for disk in ('fixed', 'full')])"
-    )
-    done = run(
-        "mkdir fixed full; mount -t tmpfs -o ro tmpfs fixed; mount -t tmpfs -o size=4k tmpfs full; "
-        f'head -c 4096 /dev/zero > full/zeros; exec {sys.executable} -c "{code}"',
-        tmp_path,
-    )
-    assert done.stdout == "[2, 2]\n"
-    mend = "choose another --out"
-    assert done.stderr.splitlines() == [
-        f"fairfront: {tmp_path}/{disk}: cannot be written to ({reason}); {mend}"
-        for disk, reason in (
-            ("fixed", "Read-only file system"),
-            ("full", "No space left on device"),
+    words = ["predict", "--run", tmp_path / "run", "--images", tmp_path / "images"]
+    words += ["--out", small_disk / "labels.csv"]
+    with suppress(OSError):
+        (small_disk / "zeros").write_bytes(bytes(2**20))
+    for options, reason in (
+        ("rw", "No space left on device"),
+        ("ro", "Read-only file system"),
+    ):
+        subprocess.run(["mount", "-o", f"remount,{options}", small_disk], check=True)
+        assert main([str(word) for word in words]) == 2
+        assert capfd.readouterr().err == (
+            f"fairfront: {small_disk}: cannot be written to ({reason}); choose another --out\n"
         )
-    ]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from layouts import write_parquet, write_zip
-from preparing import prepared_here
 
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import parse_uri
@@ -244,20 +243,3 @@ def test_a_source_on_a_server_in_trouble(web: Web, name: str) -> None:
     web.troubled.add(f"/{name}")
     with pytest.raises(InputError, match=rf"/{name}: 503, message='Busy'"):
         open_source(f"{web.url}/{name}")
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster", "small_chunks")
-@pytest.mark.parametrize("lay_out", [lay_out_celeba_zip, lay_out_shards])
-def test_workers_read_a_remote_source(
-    make_faces: Any, tmp_path: Path, web: Web, lay_out: Callable[[Path, Web], str]
-) -> None:
-    manifest = make_faces(40)
-    stores = [prepared_here(open_source(str(manifest)), tmp_path / "here")]
-    stores.append(prepare(open_source(lay_out(manifest, web)), tmp_path / "there", SMALL))
-    for split in ("train", "val", "test"):
-        here, there = (store.load(split) for store in stores)
-        assert there.filename.tolist() == here.filename.tolist()
-        assert there.rank.tolist() == here.rank.tolist()
-        assert np.array_equal(there.images, here.images)

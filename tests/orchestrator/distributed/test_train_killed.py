@@ -29,13 +29,17 @@ EPOCHS = {1: 8, 2: 3}
 """By the number of workers; two take long to come together after each step."""
 
 
-def words(data, out, *settings, workers=1):
+def quick(data, out, workers, *settings):
     return [
-        *("train", "--data", str(data), "--out", str(out), "--workers", str(workers)),
+        *("--data", str(data), "--out", str(out), "--workers", str(workers)),
         *("--epochs", str(EPOCHS[workers]), "--set"),
         # Batches of two, so that an epoch takes long enough to be killed in.
         *("train.precision=fp32", "train.batch_size=2", "train.checkpoint_seconds=0", *settings),
     ]
+
+
+def words(data, out, *settings, workers=1):
+    return ["train", "--recipe", "plain", *quick(data, out, workers, *settings)]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def whole(data, tmp_path_factory, ray_cluster):  # noqa: ARG001
     """A training on one worker that was left alone."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert main(words(data, out)) == 0
-    return Run(out).trial("default")
+    return Run(out).trial("plain")
 
 
 def ours(kind, driver=None):
@@ -85,6 +89,14 @@ def assert_the_same(trial, whole):
     assert not (trial.path / FILE).exists()
 
 
+def trial_of_a_sweep(data, out, workers):
+    """Train as often, on as many workers, in a sweep."""
+    assert main(["sweep", "--trials", "1", "--finalists", "0", *quick(data, out, workers)]) == 0
+    (trial,) = Run.open(str(out)).complete()
+    assert trial.result.config.workers == workers
+    return trial
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -93,10 +105,9 @@ def test_a_worker_that_is_killed_is_replaced_and_the_model_is_the_same(
     data, whole, tmp_path, capfd, workers
 ):
     if workers > 1:
-        assert main(words(data, tmp_path / "whole", workers=workers)) == 0
-        whole = Run(tmp_path / "whole").trial("default")
+        whole = trial_of_a_sweep(data, tmp_path / "swept", workers)
     capfd.readouterr()
-    trial = Run(tmp_path / "killed").trial("default")
+    trial = Run(tmp_path / "killed").trial("plain")
     killer = kill_worker(trial, workers)
     assert main(words(data, tmp_path / "killed", workers=workers)) == 0
     killer.join()
@@ -108,11 +119,19 @@ def test_a_worker_that_is_killed_is_replaced_and_the_model_is_the_same(
     assert_the_same(trial, whole)
 
 
+@pytest.mark.usefixtures("ray_cluster")
+def test_trials_of_more_workers_than_there_are_devices_are_refused(data, tmp_path, capfd):
+    words = ["sweep", "--data", data, "--out", tmp_path / "run", "--trials", "1"]
+    assert main([*map(str, words), "--workers", "64"]) == 2
+    assert "--workers 64: the cluster has 2 devices" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_workers_that_die_too_often_end_the_training_in_one_line(data, tmp_path, capfd):
-    trial = Run(tmp_path / "run").trial("default")
+    trial = Run(tmp_path / "run").trial("plain")
     killer = kill_worker(trial, workers=1)
     assert main(words(data, tmp_path / "run", "train.max_failures=0")) == 1
     killer.join()
@@ -124,7 +143,7 @@ def test_workers_that_die_too_often_end_the_training_in_one_line(data, tmp_path,
     assert "a worker died" in trial.result.reason
     assert main(["train", "--out", str(tmp_path / "run"), "--resume"]) == 0
     assert "resumed: went on from epoch " in capfd.readouterr().out
-    resumed = Run(tmp_path / "run").trial("default")
+    resumed = Run(tmp_path / "run").trial("plain")
     assert resumed.metrics["epoch"].tolist() == list(range(1, EPOCHS[1] + 1))
     assert resumed.result.state == "complete"
 
@@ -132,7 +151,7 @@ def test_workers_that_die_too_often_end_the_training_in_one_line(data, tmp_path,
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_driver_that_is_killed_can_be_resumed_to_the_same_model(data, whole, tmp_path, capfd):
-    trial = Run(tmp_path / "killed").trial("default")
+    trial = Run(tmp_path / "killed").trial("plain")
     command = [sys.executable, "-m", "orchestrator", *words(data, tmp_path / "killed")]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     descendants = []

@@ -22,6 +22,8 @@ from orchestrator.report.words import verdict
 from orchestrator.run.directory import Run
 from orchestrator.run.trial import Trial
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 RETRAINED = [trial for trial in SWEEP if trial.id in ("t000", "t001", "t010", "t013")]
 PAIR = [FakeTrial("t000", 0.88, 0.95, "plain"), FakeTrial("t001", 0.93, 0.94)]
 FIGURES = ("accuracy", "acc_women", "acc_men", "gap", "fair", "fair_lambda1", "worst_gender")

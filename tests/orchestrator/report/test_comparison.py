@@ -19,6 +19,8 @@ from orchestrator.run import progress
 from orchestrator.run.directory import Run
 from orchestrator.run.notes import read_notes
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 OTHER = [
     FakeTrial("t000", 0.90, 0.95, "plain"),
     FakeTrial("t001", 0.93, 0.95, params={"lr": 1e-4}),

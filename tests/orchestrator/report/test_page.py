@@ -11,6 +11,8 @@ from orchestrator.report.digits import limits
 from orchestrator.report.report import write_report
 from orchestrator.report.words import in_short, levelling, threshold_words, verdict
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 NASTY = "<script>alert('x')</script>&\"{{ 1 }}"
 PLAIN = {"acc_women": 0.90, "acc_men": 0.95}
 

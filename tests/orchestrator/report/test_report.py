@@ -21,6 +21,8 @@ from orchestrator.report.report import write_report
 from orchestrator.run.directory import Run
 from orchestrator.run.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("no_picture")
+
 FILES = ("trials.csv", "pareto.csv", "summary.json", "pareto.png", "report.html")
 METRICS = (
     "accuracy",

@@ -120,29 +120,43 @@ def test_another_process_is_kept_off_a_run(run, capfd):
     assert "another fairfront is at work on this run" in capfd.readouterr().err
 
 
-def test_a_sweep_that_has_had_enough_is_confirmed_too(folder, data, capfd):
-    words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--finalists", "1"]
+def test_a_sweep_that_has_had_enough_is_confirmed_and_goes_on_with_more(folder, data, capfd):
+    """Of time, and of epochs; with its study in a database."""
+    out, url = folder / "enough", f"sqlite:///{folder}/study.db"
+    words = ["--trials", "9", "--epochs", "1", "--concurrent", "1", "--sampler", "random"]
+    words += ["--study-storage", url, "--finalists", "1", "--hours", "0.0001"]
     settings = ["sweep.epoch_budget=1", "sweep.confirm_folds=null"]
-    assert sweep(data, folder / "enough", *words, "--set", *settings) == 0
+    assert sweep(data, out, *words, "--set", *settings) == 1  # not even one trial
+    said = capfd.readouterr().err
+    assert "0.0001 hours are over, and 9 trials left; a larger --hours goes on" in said
+    assert not (out / "optuna.journal").exists()
+    resume = ["sweep", "--out", str(out), "--resume"]
+    assert main([*resume, "--hours", "2"]) == 2
+    assert "give that with --study-storage" in capfd.readouterr().err
+    resume += ["--study-storage", url]
+    assert main([*resume, "--hours", "2"]) == 0
     said = capfd.readouterr().err
     assert "no more trials: epochs trained: " in said
     assert "--resume with --set and a larger one goes on" in said
-    assert list((folder / "enough" / "confirm").glob("t000/t000-seed1/result.json"))
-    ended = len(Run.open(str(folder / "enough")).ended())
-    more = ["--resume", "--finalists", "0", "--set", f"sweep.epoch_budget={ended + 1}"]
-    assert main(["sweep", "--out", str(folder / "enough"), *more]) == 0
-    assert len(Run.open(str(folder / "enough")).ended()) == ended + 1
-
-
-def test_only_one_session_retrains(run, capfd):
-    (again, *_) = sorted((run.path / "confirm").glob("*/*/result.json"))
-    again.unlink()
-    with held(run.path / ".confirm.lock"):
-        assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
+    retrained = out / "confirm" / "t000" / "t000-seed1" / "result.json"
+    assert retrained.exists()
+    ended = len(Run.open(str(out)).ended()) + 1
+    more = ["--finalists", "0", "--set", f"sweep.epoch_budget={ended}"]
+    assert main([*resume, *more]) == 0
+    assert [trial.id for trial in Run.open(str(out)).complete()] == [
+        f"t{number:03}" for number in range(ended)
+    ]
+    # The search has ended, of which one session retrains what won.
+    retrained.unlink()
+    more = ["--finalists", "1", "--hours", "0.0001", "--set", "sweep.epoch_budget=99"]
+    with held(out / ".confirm.lock"):
+        assert main([*resume, *more]) == 0
     assert "another session retrains what won" in capfd.readouterr().err
-    assert not again.exists()
-    assert main(["sweep", "--out", str(run.path), "--resume"]) == 0
-    assert again.exists()
+    assert not retrained.exists()
+    assert main([*resume, *more]) == 0
+    assert f"0.0001 hours are over, and {9 - ended} trials left" in capfd.readouterr().err
+    assert len(Run.open(str(out)).ended()) == ended
+    assert retrained.exists()
 
 
 class Interrupted:
@@ -178,34 +192,6 @@ def test_a_space_of_ones_own_stays_what_it_was(run, folder):
     assert f"{file}: edited since the run began, which goes on with its own copy" in said
     assert Sweep.open(run, run.config, None, None, []).words == []
     assert again.space.suggest(FixedTrial({"lr": 1e-4}))["train.lr"] == 1e-4
-
-
-def test_a_time_budget_ends_a_sweep_that_a_larger_one_goes_on_with(folder, data, capfd):
-    out = folder / "hours"
-    words = ["--trials", "2", "--epochs", "1", "--concurrent", "1", "--sampler", "random"]
-    assert sweep(data, out, *words, "--hours", "0.0001") == 1  # not even one trial
-    said = capfd.readouterr().err
-    assert "0.0001 hours are over, and 2 trials left; a larger --hours goes on" in said
-    assert main(["sweep", "--out", str(out), "--resume", "--hours", "2"]) == 0
-    assert len(Run.open(str(out)).complete()) == 2
-    more = ["--trials", "9", "--hours", "0.0001", "--finalists", "1"]
-    more += ["--set", "sweep.confirm_folds=null"]
-    assert main(["sweep", "--out", str(out), "--resume", *more]) == 0
-    assert "0.0001 hours are over, and 7 trials left" in capfd.readouterr().err
-    assert len(Run.open(str(out)).complete()) == 2
-    assert list((out / "confirm").glob("t000/t000-seed1/result.json"))
-
-
-def test_a_study_in_a_database_goes_on_there(folder, data, capfd):
-    out, url = folder / "database", f"sqlite:///{folder}/study.db"
-    words = ["--epochs", "1", "--concurrent", "1", "--study-storage", url]
-    assert sweep(data, out, "--trials", "2", *words) == 0
-    assert not (out / "optuna.journal").exists()
-    assert main(["sweep", "--out", str(out), "--resume", "--trials", "3"]) == 2
-    assert "give that with --study-storage" in capfd.readouterr().err
-    more = ["--resume", "--trials", "3", "--study-storage", url]
-    assert main(["sweep", "--out", str(out), *more]) == 0
-    assert [trial.id for trial in Run.open(str(out)).complete()] == ["t000", "t001", "t002"]
 
 
 def test_a_warm_start_says_what_it_took_in(run, folder, data, capfd):

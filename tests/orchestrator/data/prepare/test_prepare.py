@@ -3,7 +3,7 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from PIL import Image
 from preparing import SMALL, break_images, interrupt_after, prepared, prepared_here, recording, tree
 
 from orchestrator.base.errors import InputError
-from orchestrator.data.prepare import chunks
+from orchestrator.data.prepare import chunks, ray_pool
 from orchestrator.data.prepare import prepare as module
 from orchestrator.data.prepare.prepare import Options, prepare, work_folder
 from orchestrator.data.prepare.rows import fingerprint
@@ -528,8 +528,15 @@ class TestOnRay:
         assert sorted(tmp_path.iterdir()) == before
 
     def test_a_disk_that_cannot_be_written_is_named_and_what_is_done_is_kept(
-        self, make_faces: Any, tmp_path: Path
+        self, make_faces: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        def run_here(task: Any, job: Any, rows: Any, pieces: pd.DataFrame) -> Iterator[Any]:
+            worker = ray_pool._Worker(task, job, [rows])
+            for piece in pieces.to_dict("records"):
+                outcome = worker({name: [value] for name, value in piece.items()})
+                yield {name: value for name, (value,) in outcome.items()}
+
+        monkeypatch.setattr(ray_pool, "_run", run_here)
         manifest, out = make_faces(40), tmp_path / "data"
         with pytest.raises(KeyboardInterrupt):
             prepared(manifest, out, on_progress=interrupt_after(0))
@@ -537,6 +544,7 @@ class TestOnRay:
         in_the_way.mkdir()
         with pytest.raises(InputError, match=r"data\.partial: Is a directory; mend that and run"):
             prepared(manifest, out)
+        assert len(list((work_folder(out) / "state").glob("*.json"))) == 2
         in_the_way.rmdir()
         assert prepared_here(open_source(str(manifest)), out).meta.rows == 40
 
