@@ -39,6 +39,29 @@ def test_an_ensemble_says_the_mean_of_its_members(tmp_path, settings):
     assert not together.network.training
 
 
+def test_fitted_heads_of_one_backbone_are_one_head(tmp_path):
+    (tmp_path / "config.yaml").touch()  # a run's, in which the backbone is kept
+    sizes = ["model.image_size=[32,48]", "model.mirror=true"]
+    network = ["model.name=resnet18", "model.weights=random"]
+    config = resolve("head", None, [*network, *sizes])
+    model = models.build(config.model, 24)
+    members = [tmp_path / "confirm" / f"{n}" for n in range(3)]
+    for number, member in enumerate(members):
+        member.mkdir(parents=True)
+        torch.manual_seed(number)
+        torch.nn.init.normal_(models.last_layer(model).weight)
+        save_model(member, model, config, 24, CPU)
+    (tmp_path / "all").mkdir()
+    save_ensemble(tmp_path / "all", members)
+    images = torch.rand(4, 3, 24, 24)
+    together = load_model(tmp_path / "all" / "model.safetensors")
+    assert (together.members, together.config) == (1, config.model)
+    with torch.inference_mode():
+        each = [load_model(m / "model.safetensors").network(images) for m in members]
+        assert (each[0] - each[1]).abs().max() > 1
+        torch.testing.assert_close(together.network(images), sum(each) / 3, atol=1e-3, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("kinds", "expected"), [(("bf16", "bf16"), "bf16"), (("bf16", "fp32"), "fp32")]
 )
