@@ -160,6 +160,12 @@ def _add_inspect(commands: Any) -> None:
         metavar="FILE.png",
         help="where to draw faces of each gender and class (DATA/contact_sheet.png)",
     )
+    parser.add_argument(
+        "--suspects",
+        metavar="RUN",
+        help="list the faces whose labels what RUN recommends doubts, in RUN/suspects.csv, and "
+        "draw them (RUN/suspects.png)",
+    )
     parser.set_defaults(command_name="inspect")
 
 
@@ -271,6 +277,9 @@ def _add_report(commands: Any) -> None:
         action="store_true",
         help="fill the tables' test figures of trials that were not chosen, too: to look at, since "
         "the best of many flatters itself",
+    )
+    parser.add_argument(
+        "--no-faces", action="store_true", help="show no face of the data set, nor its file's name"
     )
     parser.set_defaults(command_name="report")
 

@@ -7,9 +7,10 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.base.web import asset, source_of
 from orchestrator.base.words import duration
 from orchestrator.report.comparison import Compared, Comparison
-from orchestrator.report.page import asset, digest, environment
+from orchestrator.report.page import ROOM, environment
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 480, 62, 16, 12, 50
 SHAPES = (
@@ -25,14 +26,14 @@ SHAPES = (
 
 def compare_page(comparison: Comparison) -> str:
     """Write a comparison as HTML; what the runs' files say is shown as text, whatever it holds."""
-    style = asset("style.css")
+    style = asset(ROOM, "templates/style.css")
     template = environment().get_template("compare.html.j2")
     return template.render(
         comparison=comparison,
         plot=_plot(comparison.runs),
         marks=[_mark(number) for number in range(len(comparison.runs))],
         style=style,
-        style_hash=digest(style),
+        style_hash=source_of(style),
         duration=duration,
     )
 

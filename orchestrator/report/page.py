@@ -1,9 +1,6 @@
 """The report as one page that needs no other file, and asks for none."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -11,14 +8,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.base.files import read_text
+from orchestrator.base.web import asset, source_of
 from orchestrator.base.words import duration, first_line
 from orchestrator.judging.fairness import GroupMetrics, metrics_from_counts
 from orchestrator.judging.judge import Evaluated
 from orchestrator.judging.paired_change import effect
+from orchestrator.judging.reliability import FEWEST
 from orchestrator.report import digits
 from orchestrator.report.beyond import explained
 from orchestrator.report.course import ENOUGH, course, importances, stopped_at
 from orchestrator.report.dumbbells import dumbbells
+from orchestrator.report.failing import failing
 from orchestrator.report.live import live_data
 from orchestrator.report.roles import recommended, shown_entries
 from orchestrator.report.words import (
@@ -33,7 +33,8 @@ from orchestrator.run.directory import Run
 from orchestrator.run.trial import ENSEMBLE, Trial
 
 Summary = Mapping[str, Any]
-SCRIPTS = ("chart.js", "front.js", "panel.js")
+ROOM = "orchestrator.report"
+SCRIPTS = ("chart.js", "front.js", "reliability.js", "panel.js")
 
 
 def page(
@@ -42,6 +43,8 @@ def page(
     table: pd.DataFrame,
     ended: Sequence[Trial],
     evaluated: Sequence[Evaluated],
+    *,
+    faces: bool = True,
 ) -> str:
     """Write the report as HTML that needs no other file.
 
@@ -56,11 +59,15 @@ def page(
         As `orchestrator.report.report` makes them.
     ended, evaluated
         The trials that ended, and the complete ones.
+    faces
+        Whether faces of the data set are shown.
     """
     shown, trials = shown_entries(summary), _records(table)
     reference = summary["hypervolume_reference"]
     went = course(ended, evaluated, (reference["mean_accuracy"], reference["gap"]))
-    style, script = asset("style.css"), Markup("").join(map(asset, SCRIPTS))
+    style, *scripts = (asset(ROOM, f"templates/{name}") for name in ("style.css", *SCRIPTS))
+    script = Markup("").join(scripts)
+    fails = failing(run, summary["verdict"]["trial_id"], faces=faces) if shown else None
     complete = [trial for trial in trials if trial["state"] == "complete"]
     return environment().get_template("report.html.j2").render(
         name=run.path.name,
@@ -68,6 +75,9 @@ def page(
         short=in_short(summary),
         price=price(summary),
         fails_most=fails_most(summary),
+        fails=fails,
+        faces_shown=faces,
+        few=FEWEST,
         explained=explained(run, summary["verdict"]["trial_id"]) if shown else None,
         cost=cost_words(summary),
         shown=shown,
@@ -87,19 +97,19 @@ def page(
         faces=_train_rows(run.data) | (summary["rows"] or {}),
         data=[(key, value) for key, value in run.data.items() if key != "counts"],
         versions=run.recorded["versions"],
-        live=live_data(run, evaluated, summary, went),
+        live=live_data(run, evaluated, summary, went, fails),
         config=read_text(run.path / "config.yaml"),
         style=style,
-        style_hash=digest(style),
+        style_hash=source_of(style),
         script=script,
-        script_hash=digest(script),
+        script_hash=source_of(script),
     )  # fmt: skip
 
 
 def environment() -> Environment:
     """Make what renders our pages; whatever they show is escaped."""
     environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
+        loader=PackageLoader(ROOM),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -118,18 +128,6 @@ def environment() -> Environment:
         "effect": lambda interval, who: effect(who, interval),
     }
     return environment
-
-
-def asset(name: str) -> Markup:
-    """Read a style or a script of ours, which goes into the page as it is."""
-    file = files("orchestrator.report") / "templates" / name
-    return Markup(file.read_text(encoding="utf-8"))
-
-
-def digest(source: str) -> str:
-    """Return what a content security policy knows an inline style or script by."""
-    digest = hashlib.sha256(source.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _missing(summary: Summary) -> str:

@@ -21,6 +21,7 @@
     RUN/ensembles/<id>-ensemble/ those of the best trial as one network, with a trial's files
     RUN/evaluations/<name>.json  what a trial came to on other faces; made by `evaluate`
     RUN/explanations/<id>.json .png what a trial goes by in faces; made by `explain`
+    RUN/suspects.csv .png        faces whose labels it doubts; made by `inspect --suspects`
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
 

@@ -50,6 +50,7 @@ function drawAll() {
   draw();
   if (get("plot")?.clientWidth) pin(state.pinned);
   drawCourse();
+  drawReliability();
   for (const frame of document.querySelectorAll(".scroll")) frame.classList.toggle("more", frame.scrollWidth > frame.clientWidth + 2);
 }
 
