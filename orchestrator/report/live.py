@@ -23,7 +23,6 @@ def live_data(
     run: Run,
     evaluated: Sequence[Evaluated],
     summary: Mapping[str, Any],
-    course: Mapping[str, Any],
     fails: Failing | None = None,
 ) -> dict[str, Any]:
     """Put together what the script reads.
@@ -36,8 +35,6 @@ def live_data(
         The complete trials.
     summary
         What ``summary.json`` holds.
-    course
-        See `orchestrator.report.course.course`.
     fails
         Of the recommended trial, where there is one.
 
@@ -58,7 +55,6 @@ def live_data(
         "steps": STEPS,
         "grid": GRID.tolist(),
         "trials": [_trial(run, one) for one in evaluated],
-        "course": dict(course),
         "reliability": fails.reliability if fails else {},
         "few": FEWEST,
     }

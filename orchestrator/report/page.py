@@ -16,7 +16,7 @@ from orchestrator.judging.paired_change import effect
 from orchestrator.judging.reliability import FEWEST
 from orchestrator.report import digits
 from orchestrator.report.beyond import explained
-from orchestrator.report.course import ENOUGH, course, importances, stopped_at
+from orchestrator.report.course import ENOUGH, axes, course, importances, stopped_at
 from orchestrator.report.dumbbells import dumbbells
 from orchestrator.report.failing import failing
 from orchestrator.report.live import live_data
@@ -34,7 +34,7 @@ from orchestrator.run.trial import ENSEMBLE, Trial
 
 Summary = Mapping[str, Any]
 ROOM = "orchestrator.report"
-SCRIPTS = ("chart.js", "front.js", "reliability.js", "panel.js")
+SCRIPTS = ("chart.js", "front.js", "search.js", "reliability.js", "panel.js")
 
 
 def page(
@@ -68,6 +68,7 @@ def page(
     style, *scripts = (asset(ROOM, f"templates/{name}") for name in ("style.css", *SCRIPTS))
     script = Markup("").join(scripts)
     fails = failing(run, summary["verdict"]["trial_id"], faces=faces) if shown else None
+    mattered = importances(evaluated)
     complete = [trial for trial in trials if trial["state"] == "complete"]
     return environment().get_template("report.html.j2").render(
         name=run.path.name,
@@ -90,14 +91,15 @@ def page(
         complete=sorted(complete, key=lambda trial: -trial["val_fair"]),
         others=[trial for trial in trials if trial["state"] != "complete"],
         params=[name for name in table.columns if name.startswith("params.")],
-        importances=importances(evaluated),
+        importances=mattered,
         enough=ENOUGH,
         stopped=stopped_at(ended),
         always_no=_always_no(summary),
         faces=_train_rows(run.data) | (summary["rows"] or {}),
         data=[(key, value) for key, value in run.data.items() if key != "counts"],
         versions=run.recorded["versions"],
-        live=live_data(run, evaluated, summary, went, fails),
+        live=live_data(run, evaluated, summary, fails)
+        | {"course": went, "axes": axes(evaluated, mattered or {})},
         config=read_text(run.path / "config.yaml"),
         style=style,
         style_hash=source_of(style),

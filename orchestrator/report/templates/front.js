@@ -132,6 +132,6 @@ function pin(id) {
     mark.classList.toggle("pinned", of === id);
     mark.setAttribute("aria-pressed", of === id);
   }
-  for (const row of document.querySelectorAll("tr[data-trial]")) row.classList.toggle("lit", row.dataset.trial === id);
+  for (const one of document.querySelectorAll("[data-trial]")) one.classList.toggle("lit", one.dataset.trial === id);
   panel(byId[id]);
 }
