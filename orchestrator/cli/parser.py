@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if words[0] == "submit":  # which takes another command after its own options
             own = list(itertools.takewhile(lambda word: word not in commands, own))
         commands[words[0]].check_options(own)
-    return parser.parse_args(words)
+    return parser.parse_args(words, argparse.Namespace(words=words))
 
 
 def build() -> tuple[Parser, dict[str, Parser]]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from orchestrator.base.errors import InputError, StorageError
 from orchestrator.base.files import remove_tree
 from orchestrator.base.here import copy_out, folder_here
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
+from orchestrator.cli.argparsing import without_secrets
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
 from orchestrator.cli.webhook import telling, webhook_of
 from orchestrator.data.balance import describe_draw
@@ -50,7 +52,7 @@ def train(arguments: argparse.Namespace) -> int:
         if run.complete():
             print(f"{run.path}: this training has finished")
             return finish(run)
-        run.record(config, about_data(store))
+        run.record(config, about_data(store), _told(arguments))
         keep_submission(run.path)
         try:
             refused = _unless_refused(run, new=not arguments.resume)
@@ -80,7 +82,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
     with claimed(run.path, jointly=url is not None) as still_ours, telling(webhook, run):
-        run.record(config, about_data(store))
+        run.record(config, about_data(store), _told(arguments))
         keep_submission(run.path)
         with _with_a_mend(run, "sweep"), _unless_refused(run, new=not arguments.resume):
             begun = Sweep.open(run, config, store, url, arguments.warm_start or [])
@@ -96,6 +98,11 @@ def sweep(arguments: argparse.Namespace) -> int:
     if not outcome.done:
         print(f"fairfront: interrupted. {how_to_resume(run, 'sweep')}", file=sys.stderr)
     return code if outcome.done else INTERRUPTED
+
+
+def _told(arguments: argparse.Namespace) -> str:
+    """Return the command line, without secrets, as a run keeps it."""
+    return shlex.join(["fairfront", *without_secrets(arguments.words)])
 
 
 def _say_what_it_took(run: Run) -> None:

@@ -15,6 +15,7 @@ from orchestrator.judging.judge import Evaluated
 from orchestrator.judging.paired_change import effect
 from orchestrator.judging.reliability import FEWEST
 from orchestrator.report import digits
+from orchestrator.report.answerable import answerable
 from orchestrator.report.beyond import explained
 from orchestrator.report.course import ENOUGH, axes, course, importances, stopped_at
 from orchestrator.report.dumbbells import dumbbells
@@ -96,7 +97,9 @@ def page(
         stopped=stopped_at(ended),
         always_no=_always_no(summary),
         faces=_train_rows(run.data) | (summary["rows"] or {}),
+        data_fingerprint=run.data.get("fingerprint"),
         data=[(key, value) for key, value in run.data.items() if key != "counts"],
+        answer=answerable(run, summary),
         versions=run.recorded["versions"],
         live=live_data(run, evaluated, summary, fails)
         | {"course": went, "axes": axes(evaluated, mattered or {})},

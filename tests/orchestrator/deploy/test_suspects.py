@@ -37,7 +37,8 @@ def test_the_page_shows_the_surest_mistakes_and_the_doubted_in_little_space(run:
     assert "img-src data:;" in page
     wrong = (test.logit > 0) != (test.label == 1)
     of = wrong & (test.gender == -1) & (test.label == 1)
-    told = f"<b>women of class 1</b>: {of.sum():,} of {np.sum((test.gender == -1) & (test.label == 1)):,}"
+    total = np.sum((test.gender == -1) & (test.label == 1))
+    told = f"<b>women of class 1</b>: {of.sum():,} of {total:,}"
     assert told in page
     surest = test.filename[of][np.argmin(test.logit[of])]
     assert re.search(rf"{told} labelled wrong.*?</li>", page, re.DOTALL)[0].count(surest) == 1
