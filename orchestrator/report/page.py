@@ -22,9 +22,9 @@ from orchestrator.report.dumbbells import dumbbells
 from orchestrator.report.failing import failing
 from orchestrator.report.live import live_data
 from orchestrator.report.roles import recommended, shown_entries
+from orchestrator.report.served import fails_most, served
 from orchestrator.report.words import (
     cost_words,
-    fails_most,
     in_short,
     price,
     threshold_words,
@@ -76,6 +76,7 @@ def page(
         summary=summary,
         short=in_short(summary),
         price=price(summary),
+        served=served(summary),
         fails_most=fails_most(summary),
         fails=fails,
         faces_shown=faces,

@@ -80,6 +80,7 @@ def test_names_are_text_and_nothing_is_asked_for_or_complained_of(
     assert NASTY.split("/", maxsplit=1)[0] in hostile.get_attribute("aria-label")
     hostile.dispatch_event("focus")
     assert page.title().startswith("fairfront: ")
+    page.locator("#parallel svg, #slice-0 svg, #reliability-men svg").nth(2).wait_for()
     assert said == []
     assert {url.split(":")[0] for url in asked} == {"file"}
     # What the policy forbids does not run, wherever it came from.
@@ -167,6 +168,43 @@ def test_pointing_shows_a_trial_and_a_click_keeps_it(page: Any) -> None:
     for index in range(4):
         labelled = [int(cell) for cell in rows.nth(index).locator("td").all_inner_texts()[:2]]
         assert sum(labelled) == faces[index]
+
+
+def test_a_mark_or_a_line_of_the_search_keeps_its_trial_too(
+    page: Any, summary: dict[str, Any]
+) -> None:
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    page.locator("#slices .dot[data-trial='t009']").first.dispatch_event("click")
+    assert kept(page) == "t009"
+    page.locator("#parallel .way[data-trial='t007']").dispatch_event("click")
+    assert kept(page) == "t007"
+    lit = page.locator(".dot.lit, .way.lit")
+    assert {lit.nth(n).get_attribute("data-trial") for n in range(lit.count())} == {"t007"}
+    searched = page.evaluate("data.trials.filter(t => Object.keys(t.params).length).length")
+    assert page.locator("#parallel .way").count() == searched
+    # Each line ends at its trial's fair metric, as the summary has it.
+    ends = page.evaluate(
+        "[...document.querySelectorAll('#parallel .way')].map(way => "
+        "[way.dataset.trial, Number(way.getAttribute('d').split('L').at(-1).split(',')[0])])"
+    )
+    by_place = [trial for trial, _ in sorted(ends, key=lambda one: one[1])]
+    by_fair = page.evaluate("searched().map(one => one.trial.id)")
+    assert by_place == by_fair
+    assert by_fair[-1] == summary["searched_best"]
+
+
+def test_a_bin_of_few_faces_is_not_drawn_as_sure(page: Any) -> None:
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    for who in ("women", "men"):
+        bins = page.evaluate(f"data.reliability.{who}")
+        few = page.evaluate("data.few")
+        drawn = page.locator(f"#reliability-{who} .mark")
+        assert drawn.count() == len(bins)
+        unsure = sum(n < few for n, *_ in bins)
+        assert page.locator(f"#reliability-{who} .mark.unsure").count() == unsure
+        assert page.locator(f"#reliability-{who} .bar").count() == len(bins) - unsure
+        counts = page.locator(f"#reliability-{who} .tick.halo").all_text_contents()
+        assert counts == [str(n) for n, *_ in bins]
 
 
 def test_the_front_is_reached_and_walked_by_keyboard(page: Any) -> None:
