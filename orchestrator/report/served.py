@@ -14,11 +14,12 @@ def served(summary: Summary) -> str | None:
     """Say how well the recommended trial serves women and men, and whom worse; None of no trial."""
     if summary["best"] is None:
         return None
-    test = recommended(summary)["test"]
+    use = recommended(summary)
+    test = use["test"]
     women, men = (digits.figure(test[f"acc_{who}"], test[f"acc_{who}_ci95"]) for who in WHO)
-    told = f"It labels {women} of the women and {men} of the men among the test faces right"
+    told = f"{use['trial_id']} labels {women} of the women and {men} of the men right, on test"
     if test["gap"] == 0:
-        return f"{told}, and serves neither worse."
+        return f"{told}: it serves neither worse."
     worse = "women" if test["acc_women"] < test["acc_men"] else "men"
     ends = test["gap_ci95"]
     chance = ", which may be chance" if ends[0] == 0 else ""
@@ -36,20 +37,21 @@ def fails_most(summary: Summary) -> str | None:
     """
     if summary["best"] is None:
         return None
-    found = summary["failures"]
+    found, use = summary["failures"], recommended(summary)
     if not found or not found["found"]:
-        return _fails_most_by_class(recommended(summary)["test"]["rates"])
+        return _fails_most_by_class(use)
     worst = found["found"][0]
     who, ends = worst["gender"], worst["accuracy_ci95"]
     return (
-        f"It fails most for {who} with {worst['attribute']}: of {worst['faces']:,} test faces "
-        f"{digits.figure(worst['accuracy'], ends)} are right, of other {who} "
-        f"{digits.figure(worst['others'], ends)}."
+        f"{use['trial_id']} fails most for {who} with {worst['attribute']}: of "
+        f"{worst['faces']:,} test faces {digits.figure(worst['accuracy'], ends)} are right, of "
+        f"other {who} {digits.figure(worst['others'], ends)}."
     )
 
 
-def _fails_most_by_class(rates: Mapping[str, Any]) -> str | None:
+def _fails_most_by_class(entry: Mapping[str, Any]) -> str | None:
     """Say which gender of which class is labelled wrong most often."""
+    rates = entry["test"]["rates"]
     cells = [
         (1 - rates[who]["tpr"] if kind else rates[who]["fpr"], who, kind)
         for who in WHO
@@ -61,6 +63,6 @@ def _fails_most_by_class(rates: Mapping[str, Any]) -> str | None:
     share, who, kind = max(cells)
     n = rates[who][f"class_{kind}"]["n"]
     return (
-        f"It fails most for {who} of class {kind}: {round(share * n):,} of {n:,} test faces are "
-        "labelled wrong."
+        f"{entry['trial_id']} fails most for {who} of class {kind}: {round(share * n):,} of "
+        f"{n:,} test faces are labelled wrong."
     )

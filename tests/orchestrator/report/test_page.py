@@ -155,7 +155,7 @@ def test_the_first_screen_says_what_to_use_and_who_is_served_worse(tmp_path):
     assert ("which may be chance." in served(summary)) == (test["gap_ci95"][0] == 0)
     rates = {f"{who} of class {k}": test["rates"][who] for who in ("women", "men") for k in (0, 1)}
     wrong = {name: 1 - of["tpr"] if name.endswith("1") else of["fpr"] for name, of in rates.items()}
-    assert f"It fails most for {max(wrong, key=wrong.get)}: " in first
+    assert f"{summary['best']['trial_id']} fails most for {max(wrong, key=wrong.get)}: " in first
     assert len(re.findall(r'<tr data-trial="', first)) == 3  # none tuned plain, which is said
     assert "No trial tuned plain" in first
     low, high = summary["best"]["test"]["rates"]["women"]["tpr_ci95"]
@@ -174,7 +174,7 @@ def test_a_run_without_a_trial_or_a_claim_is_short_too(tmp_path):
 
 def test_who_is_served_as_well_or_never_wrong_is_said_so(tmp_path):
     right = write_report(make_run(tmp_path / "run", [FakeTrial("t000", 1.0, 1.0)], rows=300))
-    assert served(right).endswith("right, and serves neither worse.")
+    assert served(right).endswith("right, on test: it serves neither worse.")
     assert fails_most(right) is None
 
 
