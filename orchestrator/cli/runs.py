@@ -111,9 +111,7 @@ def _say_what_it_took(run: Run) -> None:
         print(f"It took {taken}.")
 
 
-def finish(
-    run: Run, *, as_json: bool = False, faces: bool = True, all_test: bool = False
-) -> int:
+def finish(run: Run, *, as_json: bool = False, faces: bool = True, all_test: bool = False) -> int:
     """Write the report, print its short table, or its summary as JSON, and say where it lies."""
     from orchestrator.report.report import write_report
 

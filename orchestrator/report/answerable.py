@@ -27,7 +27,10 @@ def answerable(run: Run, summary: Summary) -> dict[str, Any]:
 
 def _looks(summary: Summary) -> list[str]:
     """Say how often test was looked at, as far as the run's files tell."""
-    searched = summary["trials"]["complete"]
+    entries = [summary["best"], *summary["baselines"].values()]
+    entries += [*summary["pareto"], *summary["pareto_shared"], *summary["pareto_by_gender"]]
+    ids = {entry["trial_id"] for entry in entries if entry} | {summary["verdict"]["claim"]}
+    searched = len(ids - {None})
     confirmed = summary["confirmed"]["trials"].values() if summary["confirmed"] else ()
     again = sum(len(entry["retrainings"]) for entry in confirmed)
     ensembles = len({e["trial_id"] for e in (summary["ensembles"] or {}).values() if e})
@@ -46,7 +49,7 @@ def _looks(summary: Summary) -> list[str]:
         else "fairfront evaluate was not asked for them."
     )
     return [
-        f"The test faces chose nothing. This report has figures on them of {', '.join(parts)}; "
+        f"The test faces chose nothing. This page has figures on them of {', '.join(parts)}; "
         f"{evaluated}",
         "Each time that somebody changes a setting for what they say, they tell a little less of "
         "other faces. What is tried after this page was read is best judged by new ones.",

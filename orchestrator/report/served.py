@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.report import digits
-from orchestrator.report.words import recommended
+from orchestrator.report.roles import recommended
 
 Summary = Mapping[str, Any]
 WHO = ("women", "men")
