@@ -36,7 +36,7 @@ function panel(trial) {
 function drawAll() {
   draw();
   for (const part of [drawCourse, drawSlices, drawParallel, drawReliability]) part();
-  if (get("plot")?.clientWidth) pin(state.pinned);
+  if (seen("plot")) pin(state.pinned);
   for (const frame of document.querySelectorAll(".scroll")) frame.classList.toggle("more", frame.scrollWidth > frame.clientWidth + 2);
 }
 
@@ -76,6 +76,7 @@ const closed = [];  // what is folded is printed, too, and folded again
 addEventListener("beforeprint", () => {
   closed.push(...document.querySelectorAll("details:not([open])"));
   for (const fold of closed) fold.open = true;
+  drawAll();
 });
 addEventListener("afterprint", () => { for (const fold of closed.splice(0)) fold.open = false; });
 drawAll();

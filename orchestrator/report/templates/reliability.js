@@ -1,8 +1,8 @@
 // Reliability by gender: the share of class 1 by probability; what few faces say is drawn as unsure.
 function drawReliability() {
   for (const [who, bins] of Object.entries(data.reliability)) {
-    const box = get("reliability-" + who);
-    if (!box?.clientWidth) continue;
+    const box = seen("reliability-" + who);
+    if (!box) continue;
     const on = chart(box, { height: 300, x: [0, 1], y: [-0.12, 1.02], across: `probability of class 1, ${who}`, up: "share of class 1",
       title: `Reliability for ${who}: ` + bins.map(([n, p, share]) => `${share.toFixed(2)} of ${n} faces at ${p.toFixed(2)}`).join("; ") });
     on.line([[0, 0], [1, 1]], "even");

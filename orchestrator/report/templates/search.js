@@ -2,8 +2,8 @@
 function drawCourse() {
   const course = data.course, hours = state.against === "hours";
   for (const name of ["fair", "hypervolume"]) {
-    const box = get("course-" + name);
-    if (!box?.clientWidth) continue;
+    const box = seen("course-" + name);
+    if (!box) continue;
     const along = hours ? course.hours : course.trial_ids.map((_, n) => n + 1);
     const points = along.map((at, n) => [at, course[name][n]]).filter(point => point[1] !== null);
     const on = chart(box, { height: 240, x: [0, along[along.length - 1] || 1], y: padded(points.map(point => point[1])),
@@ -38,8 +38,8 @@ function searched() {
 }
 
 function drawSlices() {
-  const box = get("slices");
-  if (!box?.clientWidth) return;
+  const box = seen("slices");
+  if (!box) return;
   const all = searched(), y = padded(all.map(one => one.value)), trials = all.map(one => one.trial);
   box.replaceChildren(...data.axes.map((_, n) => html("div", { class: "plot", id: `slice-${n}` })));
   for (const [n, axis] of data.axes.entries()) {
@@ -55,8 +55,8 @@ function drawSlices() {
 
 // Parallel coordinates, lying down: an axis a line, so that any number of them fits any screen.
 function drawParallel() {
-  const box = get("parallel");
-  if (!box?.clientWidth) return;
+  const box = seen("parallel");
+  if (!box) return;
   const all = searched(), trials = all.map(one => one.trial), width = box.clientWidth, left = 14, right = width - 14, step = 62;
   const y = padded(all.map(one => one.value)), [found, places] = ticks(y, width / 90);
   const rows = data.axes.map(axis => [axis.name + (axis.log ? " (log)" : ""), ...reach(axis, trials, width / 110), ({ trial }) => along(axis, trial.params[axis.name])]);

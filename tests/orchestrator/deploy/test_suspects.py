@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from orchestrator.cli import main
+from orchestrator.data.store.store import Store
+from orchestrator.data.store.streaming import read_named
 from orchestrator.judging.label_noise import mislabelled
 from orchestrator.report.failing import BYTES, thumbnail
 from orchestrator.report.report import write_report
@@ -104,6 +106,19 @@ def test_what_cannot_be_listed_is_one_line(
     assert main(["inspect", data, "--suspects", str(copy)]) == 2
     assert f"--suspects {copy}: a run of other data" in capsys.readouterr().err
     assert not (copy / "suspects.csv").exists()
+
+
+def test_faces_are_read_by_name_from_any_split(run: Run) -> None:
+    store = Store.open(run.data["path"])
+    splits = {split: store.load(split) for split in ("test", "train")}
+    wanted = {
+        of.filename[row].as_py(): of.images[row] for of in splits.values() for row in (5, 0, 3)
+    }
+    found = read_named(store, [*wanted, "nobody.jpg"])
+    assert found.keys() == wanted.keys()
+    for name, face in wanted.items():
+        np.testing.assert_array_equal(found[name], face)
+    assert read_named(store, []) == {}
 
 
 def test_a_thumbnail_of_noise_is_small_too() -> None:
