@@ -12,6 +12,6 @@ LIMITS = (
     "is in these figures under a name that is not theirs, or not at all.",
     "Labels are noisy: some of what counts as a mistake is the label's, and so is some of what "
     "counts as right.",
-    "Fair means here that both genders are labelled equally well. Age, skin and all else that "
-    "people are treated unequally for were not part of the choice.",
+    "Fair means here accurate, and for both genders alike. Age, skin and all else that people are "
+    "treated unequally for were not part of the choice.",
 )
