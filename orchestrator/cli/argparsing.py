@@ -103,3 +103,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ask whether a similar word is meant; empty: there is none."""
     meant = closest(word, known)
     return f"did you mean {meant}?" if meant else ""
+
+
+SECRETS = {
+    "--study-storage": "FAIRFRONT_STUDY_STORAGE",
+    "--webhook": "FAIRFRONT_WEBHOOK",
+    "--track": "FAIRFRONT_TRACK",
+}
+"""Options of a sweep that may hold a secret, and the variables that say the same."""
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """Return a command line without the options that may hold a secret."""
+    left, rest = [], iter(words)
+    for word in rest:
+        if word in SECRETS:
+            next(rest)
+        elif word.partition("=")[0] not in SECRETS:
+            left.append(word)
+    return left

@@ -50,8 +50,12 @@ def prepare(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Write a run's tables, plot and report anew."""
-    run = Run.open(arguments.target)
-    return finish(run, as_json=arguments.json, all_test=arguments.all_test)
+    return finish(
+        Run.open(arguments.target),
+        as_json=arguments.json,
+        faces=not arguments.no_faces,
+        all_test=arguments.all_test,
+    )
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -60,6 +64,10 @@ def inspect(arguments: argparse.Namespace) -> int:
     from orchestrator.data.inspect.inspection import inspect as inspect_store
 
     store = open_data(arguments.target)
+    if arguments.suspects:
+        from orchestrator.cli.suspects import list_suspects
+
+        return list_suspects(store, arguments, sys.stdout)
     if arguments.json:
         print(json.dumps(figures(store), indent=2))
         return DONE

@@ -10,6 +10,7 @@ from cluster.checks import Place
 from cluster.package import SourceTree
 from models.config import names_file
 from orchestrator.base.errors import InputError
+from orchestrator.cli.argparsing import SECRETS, without_secrets
 from orchestrator.cli.arguments import configure, prepare_options, recipe_of, settings
 from orchestrator.cli.parser import parse
 from orchestrator.config.layers import check_settings
@@ -18,12 +19,6 @@ from orchestrator.search.space_settings import check_space
 from search_spaces import get
 
 COMMANDS = ("prepare", "train", "sweep", "report", "predict", "evaluate", "drift", "explain")
-SECRETS = {
-    "--study-storage": "FAIRFRONT_STUDY_STORAGE",
-    "--webhook": "FAIRFRONT_WEBHOOK",
-    "--track": "FAIRFRONT_TRACK",
-}
-"""Options of a sweep that may hold a secret, and the variables that say the same."""
 
 
 class JobCommand(NamedTuple):
@@ -129,13 +124,7 @@ def split_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     if arguments[0] != "sweep":
         return list(arguments), {}
     given = vars(parse(arguments))
-    left, words = [], iter(arguments)
-    for word in words:
-        if word in SECRETS:
-            next(words)
-        elif word.partition("=")[0] not in SECRETS:
-            left.append(word)
-    said = {}
+    left, said = without_secrets(arguments), {}
     for option, variable in SECRETS.items():
         value = given[option.removeprefix("--").replace("-", "_")] or os.environ.get(variable)
         if value:

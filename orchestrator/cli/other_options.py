@@ -12,7 +12,7 @@ EXAMPLES = {
         "fairfront prepare faces.csv --images photos --out data --image-size 80",
         "fairfront prepare synthetic:2000 --out data",
     ),
-    "inspect": ("fairfront inspect data", "fairfront inspect data --json"),
+    "inspect": ("fairfront inspect data", "fairfront inspect data --suspects runs/1"),
     "train": (
         "fairfront train --data data --out runs/reference --recipe reference",
         "fairfront train --data data --out runs/dro --recipe group-dro --set train.lr=3e-4",

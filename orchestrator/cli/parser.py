@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if words[0] == "submit":  # which takes another command after its own options
             own = list(itertools.takewhile(lambda word: word not in commands, own))
         commands[words[0]].check_options(own)
-    return parser.parse_args(words)
+    return parser.parse_args(words, argparse.Namespace(words=words))
 
 
 def build() -> tuple[Parser, dict[str, Parser]]:
@@ -167,6 +167,12 @@ def _add_inspect(commands: Any) -> None:
         "--sheet",
         metavar="FILE.png",
         help="where to draw faces of each gender and class (DATA/contact_sheet.png)",
+    )
+    parser.add_argument(
+        "--suspects",
+        metavar="RUN",
+        help="list the faces whose labels what RUN recommends doubts, in RUN/suspects.csv, and "
+        "draw them (RUN/suspects.png)",
     )
     parser.set_defaults(command_name="inspect")
 
@@ -285,6 +291,9 @@ def _add_report(commands: Any) -> None:
         action="store_true",
         help="fill the tables' test figures of trials that were not chosen, too: to look at, since "
         "the best of many flatters itself",
+    )
+    parser.add_argument(
+        "--no-faces", action="store_true", help="show no face of the data set, nor its file's name"
     )
     parser.set_defaults(command_name="report")
 

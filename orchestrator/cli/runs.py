@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from orchestrator.base.errors import InputError, StorageError
 from orchestrator.base.files import remove_tree
 from orchestrator.base.here import copy_out, folder_here
 from orchestrator.base.interrupts import INTERRUPTED, sigterm_interrupts
+from orchestrator.cli.argparsing import without_secrets
 from orchestrator.cli.arguments import begin_sweep, begin_training, resume
 from orchestrator.cli.track import Words, destinations_of
 from orchestrator.cli.webhook import telling, webhook_of
@@ -52,7 +54,7 @@ def train(arguments: argparse.Namespace) -> int:
         if run.complete():
             print(f"{run.path}: this training has finished")
             return finish(run)
-        run.record(config, about_data(store))
+        run.record(config, about_data(store), _told(arguments))
         keep_submission(run.path)
         try:
             refused = _unless_refused(run, new=not arguments.resume)
@@ -83,7 +85,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     url = arguments.study_storage or os.environ.get("FAIRFRONT_STUDY_STORAGE")
     claim, words = claimed(run.path, jointly=url is not None), Words()
     with claim as still_ours, telling(webhook, run), ExitStack() as told:
-        run.record(config, about_data(store))
+        run.record(config, about_data(store), _told(arguments))
         keep_submission(run.path)
         refused = _unless_refused(run, new=not arguments.resume)
         with _with_a_mend(run, "sweep"), refused, words.waiting():
@@ -104,17 +106,22 @@ def sweep(arguments: argparse.Namespace) -> int:
     return code if outcome.done else INTERRUPTED
 
 
+def _told(arguments: argparse.Namespace) -> str:
+    """Return the command line, without secrets, as a run keeps it."""
+    return shlex.join(["fairfront", *without_secrets(arguments.words)])
+
+
 def _say_what_it_took(run: Run) -> None:
     now = read(run)
     if now and (taken := took(now.cost, now.seconds(), [one.result for one in run.ended()])):
         print(f"It took {taken}.")
 
 
-def finish(run: Run, *, as_json: bool = False, all_test: bool = False) -> int:
+def finish(run: Run, *, as_json: bool = False, faces: bool = True, all_test: bool = False) -> int:
     """Write the report, print its short table, or its summary as JSON, and say where it lies."""
     from orchestrator.report.report import write_report
 
-    summary = write_report(run, all_test=all_test)
+    summary = write_report(run, faces=faces, all_test=all_test)
     if as_json:
         print(json.dumps({"path": str(run.path / "summary.json"), **summary}, indent=2))
     else:

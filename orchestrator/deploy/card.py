@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from orchestrator.deploy.shipped import FORMATS
+from orchestrator.judging.intended_use import INTENDED_USE, LIMITS
 from orchestrator.judging.intervals import Limits, of_fair, of_gap, wilson
 
 CARD = "README.md"
@@ -29,6 +30,8 @@ def model_card(about: Mapping[str, Any]) -> str:
         rows=_figures(about["metrics_at_0.5"]["test"], about["fair_lambda"]),
         checks=about.get("checks", {}),
         formats=FORMATS,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
     )
 
 

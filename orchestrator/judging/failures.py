@@ -1,12 +1,12 @@
-"""Where a network fails: faces of a gender that share an attribute and are more often mistaken."""
+"""Where a network fails: attributes of faces that are mistaken more often; its surest mistakes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, fisher_exact
 
+from orchestrator.judging.fairness import predict_labels
 from orchestrator.judging.intervals import wilson
 from orchestrator.judging.shift import LEVEL
 
@@ -58,6 +58,8 @@ def failures(
     four would stand out at 5% by chance, so p-values are raised by Benjamini and Hochberg's method
     (Controlling the False Discovery Rate, JRSS B 1995), over all that were looked at.
     """
+    from scipy.stats import false_discovery_control, fisher_exact  # long to import, seldom needed
+
     cells, values = [], []
     for who, group in (("women", women), ("men", ~women)):
         right = correct[group]
@@ -78,3 +80,15 @@ def failures(
             ends = [float(interval.low), float(interval.high)]
             found.append(Failure(name, who, n, k / n, ends, others, float(q)))
     return Failures(len(cells), sorted(found, key=lambda one: (one.accuracy, one.attribute)))
+
+
+def surest_mistakes(label: NDArray[np.int8], logit: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the rows that are labelled wrong at 0.5, the surest first.
+
+    Parameters
+    ----------
+    label, logit
+        Shape (n,): 0 or 1, and a float.
+    """
+    wrong = np.flatnonzero(predict_labels(logit) != label)
+    return wrong[np.argsort(-np.abs(logit[wrong]), kind="stable")]

@@ -140,8 +140,7 @@ def calibration_error(label: ArrayLike, logit: ArrayLike) -> Limits | None:
     truth = np.asarray(label, dtype=np.float64)
     if not truth.size:
         return None
-    probability = np.exp(-np.logaddexp(0, -np.asarray(logit, dtype=np.float64)))
-    place = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probability)
+    probability, place = binned(logit)
     # What a bin's rows of either class add; probabilities within it differ by a tenth at most.
     cells = 2 * place + (truth == 1)
     counts = np.bincount(cells, minlength=2 * BINS)
@@ -151,6 +150,12 @@ def calibration_error(label: ArrayLike, logit: ArrayLike) -> Limits | None:
     value = float(_size(counts * excess) / truth.size)
     half = float(np.percentile(_size((drawn - counts) * excess) / truth.size, 95))
     return Limits(*map(np.asarray, (value, max(value - half, 0.0), min(value + half, 1.0))))
+
+
+def binned(logit: ArrayLike) -> tuple[Floats, NDArray[np.intp]]:
+    """Return the probabilities of class 1, and which of `BINS` each is in; shape (n,) both."""
+    probability: Floats = np.exp(-np.logaddexp(0, -np.asarray(logit, dtype=np.float64)))
+    return probability, np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probability)
 
 
 def _size(excess: Floats) -> Floats:

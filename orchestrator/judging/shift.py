@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, fisher_exact
 
 from orchestrator.judging.fairness import MAN, WOMAN
 from orchestrator.judging.intervals import combined, wilson
@@ -65,6 +64,8 @@ def differences(here: Shares, there: Shares) -> list[Difference]:
     p-values are raised by Benjamini and Hochberg's method (Controlling the False Discovery Rate,
     JRSS B 1995): of all that are said to differ, 5% are expected not to.
     """
+    from scipy.stats import false_discovery_control, fisher_exact  # long to import, seldom needed
+
     names = [name for name in here if name in there and here[name][1] and there[name][1]]
     if not names:
         return []

@@ -7,11 +7,15 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.base.web import asset, source_of
 from orchestrator.base.words import duration
 from orchestrator.report.comparison import Compared, Comparison
-from orchestrator.report.page import asset, digest, environment
+from orchestrator.report.page import ROOM, environment
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 480, 62, 16, 12, 50
+HEIGHT, TOP, BOTTOM = 460, 14, 50
+"""Pixels; places across are shares of the width, so that text keeps its size on any screen."""
+LEFT, RIGHT = 9.0, 98.0
+"""Where the least and the largest gap are, in percent; left of it the accuracies are written."""
 SHAPES = (
     "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
     "M-4,-4h8v8h-8z",
@@ -25,14 +29,14 @@ SHAPES = (
 
 def compare_page(comparison: Comparison) -> str:
     """Write a comparison as HTML; what the runs' files say is shown as text, whatever it holds."""
-    style = asset("style.css")
+    style = asset(ROOM, "templates/style.css")
     template = environment().get_template("compare.html.j2")
     return template.render(
         comparison=comparison,
         plot=_plot(comparison.runs),
         marks=[_mark(number) for number in range(len(comparison.runs))],
         style=style,
-        style_hash=digest(style),
+        style_hash=source_of(style),
         duration=duration,
     )
 
@@ -57,9 +61,9 @@ def _plot(runs: Sequence[Compared]) -> Markup:
         parts += [_stairs(on, one, number), *_trials(on, one, number)]
     label = "Mean accuracy against gap on validation, the trials and the front of each run"
     return Markup(
-        '<svg class="compared" viewBox="0 0 {} {}" role="img" aria-label="{}"><title>{}</title>{}'
-        "</svg>"
-    ).format(WIDTH, HEIGHT, label, label, Markup("").join(parts))
+        '<svg class="compared" width="100%" height="{}" role="img" aria-label="{}"><title>{}'
+        "</title>{}</svg>"
+    ).format(HEIGHT, label, label, Markup("").join(parts))
 
 
 class _Axes:
@@ -69,35 +73,29 @@ class _Axes:
         self.x, self.y = x, y
 
     def at(self, gap: float, accuracy: float) -> tuple[float, float]:
+        """Return how far right it is, in percent, and how far down, in pixels."""
         across = (gap - self.x[0]) / (self.x[1] - self.x[0])
         up = (accuracy - self.y[0]) / (self.y[1] - self.y[0])
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (
-            HEIGHT - TOP - BOTTOM
-        )
+        return LEFT + across * (RIGHT - LEFT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def ticks(self) -> Markup:
-        drawn = Markup("")
+        drawn, bottom = "", HEIGHT - BOTTOM
         for value in _ticks(self.x):
             x, _ = self.at(value, self.y[0])
-            drawn += Markup(
-                f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-                f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}">'
+            drawn += (
+                f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="{TOP}" y2="{bottom}"/>'
+                f'<text class="tick" text-anchor="middle" x="{x:.2f}%" y="{bottom + 17}">'
                 f"{value:.4g}</text>"
             )
         for value in _ticks(self.y):
             _, y = self.at(self.x[0], value)
-            drawn += Markup(
-                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{value:.4g}'
-                "</text>"
+            drawn += (
+                f'<line class="grid" x1="0%" x2="{RIGHT}%" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<text class="tick" x="0" y="{y - 4:.1f}">{value:.4g}</text>'
             )
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        return drawn + Markup(
-            f'<text class="tick" text-anchor="middle" x="{middle}" y="{HEIGHT - 8}">gap between '
-            "women's and men's accuracy</text>"
-            f'<text class="tick" text-anchor="middle" transform="translate(13,'
-            f'{(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)">mean accuracy</text>'
-        )
+        drawn += f'<text class="tick halo" x="0" y="{TOP - 3}">mean accuracy</text>'
+        middle = f'<text class="tick" text-anchor="middle" x="50%" y="{HEIGHT - 8}">'
+        return Markup(drawn + middle + "gap between women's and men's accuracy</text>")
 
 
 def _limits(values: Any, least: float = -np.inf) -> tuple[float, float]:
@@ -117,16 +115,16 @@ def _stairs(on: _Axes, one: Compared, number: int) -> Markup:
     if not order.size:
         return Markup("")
     order = order[np.argsort(one.gap[order])]
-    path, before = "", on.y[0]
-    for index in order:
+    before, lines = on.y[0], []
+    ends = [*one.gap[order][1:], on.x[1]]
+    for index, end in zip(order, ends, strict=True):
         gap, accuracy = one.gap[index], one.mean_accuracy[index]
-        for corner in (on.at(gap, before), on.at(gap, accuracy)):
-            path += f"{'L' if path else 'M'}{corner[0]:.1f},{corner[1]:.1f}"
+        lines += [((gap, before), (gap, accuracy)), ((gap, accuracy), (end, accuracy))]
         before = accuracy
-    x, y = on.at(on.x[1], before)
-    return Markup('<path class="stairs run{}" d="{}"/>').format(
-        number % len(SHAPES), f"{path}L{x:.1f},{y:.1f}"
-    )
+    drawn = ""
+    for (x1, y1), (x2, y2) in ((on.at(*start), on.at(*end)) for start, end in lines):
+        drawn += f'<line x1="{x1:.2f}%" y1="{y1:.1f}" x2="{x2:.2f}%" y2="{y2:.1f}"/>'
+    return Markup('<g class="stairs run{}">{}</g>').format(number % len(SHAPES), Markup(drawn))
 
 
 def _trials(on: _Axes, one: Compared, number: int) -> list[Markup]:
@@ -139,9 +137,7 @@ def _trials(on: _Axes, one: Compared, number: int) -> list[Markup]:
         chosen = trial_id == best
         kind = "chosen" if chosen else "front" if first else "other"
         told = f"{one.name} {trial_id}: mean accuracy {accuracy:.4f}, gap {gap:.4f}"
-        mark = f'<g class="{kind}" transform="translate({x:.1f},{y:.1f})'
-        mark += f'{" scale(1.9)" if chosen else ""}"><title>'
-        drawn.append(
-            Markup(mark) + escape(told) + Markup("</title>") + _mark(number) + Markup("</g>")
-        )
+        mark = f'<svg class="{kind}" x="{x:.2f}%" y="{y:.1f}" overflow="visible">'
+        mark += f'<g transform="scale({1.9 if chosen else 1})"><title>{escape(told)}</title>'
+        drawn.append(Markup(mark) + _mark(number) + Markup("</g></svg>"))
     return drawn

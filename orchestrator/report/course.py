@@ -99,14 +99,47 @@ def importances(evaluated: Sequence[Evaluated]) -> dict[str, float] | None:
     return {name: float(share) for name, share in found.items()}
 
 
+def axes(evaluated: Sequence[Evaluated], importances: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Say along what the parameters that varied are drawn, the most important first.
+
+    Returns
+    -------
+    Of each its ``name``; ``values``, where they are no numbers to be ordered by, else null; and
+    whether it is drawn on a logarithmic scale, ``log``.
+    """
+    tried: dict[str, list[Any]] = {}
+    for one in evaluated:
+        for name, value in one.params.items():
+            tried.setdefault(name, []).append(value)
+    varied = [name for name, values in tried.items() if len({*map(str, values)}) > 1]
+    order = sorted(varied, key=lambda name: (-importances.get(name, 0.0), name))
+    return [
+        {"name": name, "values": _choices(tried[name]), "log": _is_wide(tried[name])}
+        for name in order
+    ]
+
+
+def _choices(values: Sequence[Any]) -> list[Any] | None:
+    """Return the values in order, where some are no numbers."""
+    if any(isinstance(value, (bool, str)) or value is None for value in values):
+        return sorted(set(values), key=str)
+    return None
+
+
+def _is_wide(values: Sequence[Any]) -> bool:
+    """Tell whether values are numbers of several orders of magnitude."""
+    if _choices(values) is not None or min(values) <= 0:
+        return False
+    return bool(np.log10(max(values) / min(values)) > 1.5)
+
+
 def _range(values: Sequence[Any]) -> Any:
     """Return the range that values of a parameter fill; on a logarithmic scale if they are wide."""
     from optuna import distributions
 
-    if any(isinstance(value, (bool, str)) or value is None for value in values):
-        return distributions.CategoricalDistribution(sorted(set(values), key=str))
-    low, high = min(values), max(values)
-    wide = low > 0 and np.log10(high / low) > 1.5
+    if (choices := _choices(values)) is not None:
+        return distributions.CategoricalDistribution(choices)
+    low, high, log = min(values), max(values), _is_wide(values)
     if all(isinstance(value, int) for value in values):
-        return distributions.IntDistribution(low, high, log=bool(wide))
-    return distributions.FloatDistribution(float(low), float(high), log=bool(wide))
+        return distributions.IntDistribution(low, high, log=log)
+    return distributions.FloatDistribution(float(low), float(high), log=log)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from orchestrator.judging.fairness import MAN, WOMAN, count_correct
 from orchestrator.judging.judge import Evaluated, Rows
+from orchestrator.judging.reliability import FEWEST
+from orchestrator.report.failing import Failing
 from orchestrator.run.directory import Run
 
 GRID = np.round(np.arange(0.02, 0.99, 0.02), 2)
@@ -21,7 +23,7 @@ def live_data(
     run: Run,
     evaluated: Sequence[Evaluated],
     summary: Mapping[str, Any],
-    course: Mapping[str, Any],
+    fails: Failing | None = None,
 ) -> dict[str, Any]:
     """Put together what the script reads.
 
@@ -33,14 +35,15 @@ def live_data(
         The complete trials.
     summary
         What ``summary.json`` holds.
-    course
-        See `orchestrator.report.course.course`.
+    fails
+        Of the recommended trial, where there is one.
 
     Returns
     -------
     ``faces`` and, of each trial, ``right`` by kind of threshold count validation faces: of women of
     class 0 and 1, and of men. ``cuts`` are the faces of women and of men that are right at each
-    threshold of ``grid``; ``epochs`` the accuracies by epoch in parts of `STEPS`.
+    threshold of ``grid``; ``epochs`` the accuracies by epoch in parts of `STEPS`. ``reliability``
+    is that of the recommended trial on test; a bin of fewer than ``few`` faces is unsure.
     """
     entries = {"recommended": summary["best"], **summary["baselines"]}
     roles = {name.replace("_", " "): e["trial_id"] for name, e in entries.items() if e}
@@ -52,7 +55,8 @@ def live_data(
         "steps": STEPS,
         "grid": GRID.tolist(),
         "trials": [_trial(run, one) for one in evaluated],
-        "course": dict(course),
+        "reliability": fails.reliability if fails else {},
+        "few": FEWEST,
     }
 
 

@@ -1,10 +1,7 @@
 """The report as one page that needs no other file, and asks for none."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -12,19 +9,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.base.files import read_text
+from orchestrator.base.web import asset, source_of
 from orchestrator.base.words import duration, first_line
 from orchestrator.judging.fairness import GroupMetrics, metrics_from_counts
 from orchestrator.judging.judge import Evaluated
 from orchestrator.judging.paired_change import effect
+from orchestrator.judging.reliability import FEWEST
 from orchestrator.report import digits
+from orchestrator.report.answerable import answerable
 from orchestrator.report.beyond import explained
-from orchestrator.report.course import ENOUGH, course, importances, stopped_at
+from orchestrator.report.course import ENOUGH, axes, course, importances, stopped_at
 from orchestrator.report.dumbbells import dumbbells
+from orchestrator.report.failing import failing
 from orchestrator.report.live import live_data
 from orchestrator.report.roles import recommended, shown_entries
+from orchestrator.report.served import fails_most, served
 from orchestrator.report.words import (
     cost_words,
-    fails_most,
     in_short,
     price,
     threshold_words,
@@ -34,7 +35,8 @@ from orchestrator.run.directory import Run
 from orchestrator.run.trial import ENSEMBLE, Trial
 
 Summary = Mapping[str, Any]
-SCRIPTS = ("chart.js", "front.js", "panel.js")
+ROOM = "orchestrator.report"
+SCRIPTS = ("chart.js", "front.js", "search.js", "reliability.js", "panel.js")
 
 
 def page(
@@ -43,6 +45,8 @@ def page(
     table: pd.DataFrame,
     ended: Sequence[Trial],
     evaluated: Sequence[Evaluated],
+    *,
+    faces: bool = True,
 ) -> str:
     """Write the report as HTML that needs no other file.
 
@@ -57,18 +61,27 @@ def page(
         As `orchestrator.report.report` makes them.
     ended, evaluated
         The trials that ended, and the complete ones.
+    faces
+        Whether faces of the data set are shown.
     """
     shown, trials = shown_entries(summary), _records(table)
     reference = summary["hypervolume_reference"]
     went = course(ended, evaluated, (reference["mean_accuracy"], reference["gap"]))
-    style, script = asset("style.css"), Markup("").join(map(asset, SCRIPTS))
+    style, *scripts = (asset(ROOM, f"templates/{name}") for name in ("style.css", *SCRIPTS))
+    script = Markup("").join(scripts)
+    fails = failing(run, summary["verdict"]["trial_id"], faces=faces) if shown else None
+    mattered = importances(evaluated)
     complete = [trial for trial in trials if trial["state"] == "complete"]
     return environment().get_template("report.html.j2").render(
         name=run.path.name,
         summary=summary,
         short=in_short(summary),
         price=price(summary),
+        served=served(summary),
         fails_most=fails_most(summary),
+        fails=fails,
+        faces_shown=faces,
+        few=FEWEST,
         explained=explained(run, summary["verdict"]["trial_id"]) if shown else None,
         cost=cost_words(summary),
         shown=shown,
@@ -81,19 +94,22 @@ def page(
         complete=sorted(complete, key=lambda trial: -trial["val_fair"]),
         others=[trial for trial in trials if trial["state"] != "complete"],
         params=[name for name in table.columns if name.startswith("params.")],
-        importances=importances(evaluated),
+        importances=mattered,
         enough=ENOUGH,
         stopped=stopped_at(ended),
         always_no=_always_no(summary),
         faces=_train_rows(run.data) | (summary["rows"] or {}),
+        data_fingerprint=run.data.get("fingerprint"),
         data=[(key, value) for key, value in run.data.items() if key != "counts"],
+        answer=answerable(run, summary),
         versions=run.recorded["versions"],
-        live=live_data(run, evaluated, summary, went),
+        live=live_data(run, evaluated, summary, fails)
+        | {"course": went, "axes": axes(evaluated, mattered or {})},
         config=read_text(run.path / "config.yaml"),
         style=style,
-        style_hash=digest(style),
+        style_hash=source_of(style),
         script=script,
-        script_hash=digest(script),
+        script_hash=source_of(script),
     )  # fmt: skip
 
 
@@ -101,7 +117,7 @@ def page(
 def environment() -> Environment:
     """Return what renders our pages, with the templates compiled; whatever they show is escaped."""
     environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
+        loader=PackageLoader(ROOM),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -120,18 +136,6 @@ def environment() -> Environment:
         "effect": lambda interval, who: effect(who, interval),
     }
     return environment
-
-
-def asset(name: str) -> Markup:
-    """Read a style or a script of ours, which goes into the page as it is."""
-    file = files("orchestrator.report") / "templates" / name
-    return Markup(file.read_text(encoding="utf-8"))
-
-
-def digest(source: str) -> str:
-    """Return what a content security policy knows an inline style or script by."""
-    digest = hashlib.sha256(source.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _missing(summary: Summary) -> str:

@@ -18,7 +18,7 @@ from orchestrator.report.trial_table import trial_table
 from orchestrator.run.directory import Run
 
 
-def write_report(run: Run, *, all_test: bool = False) -> dict[str, Any]:
+def write_report(run: Run, *, faces: bool = True, all_test: bool = False) -> dict[str, Any]:
     """Write ``trials.csv``, ``pareto.csv``, ``pareto.png``, ``report.html`` and ``summary.json``.
 
     The same files give the same report, byte for byte. A run without a complete trial gets a
@@ -28,6 +28,8 @@ def write_report(run: Run, *, all_test: bool = False) -> dict[str, Any]:
     ----------
     run
         A run, ended or not; trials that still run are counted as unfinished.
+    faces
+        Whether the page shows faces of the data set, and names their files.
     all_test
         Have the tables tell the test figures of all trials, and not only of the recommended one,
         the baselines and the one that the verdict is of: whoever picks by those picks by test.
@@ -54,7 +56,8 @@ def write_report(run: Run, *, all_test: bool = False) -> dict[str, Any]:
     plot = FrontPlot.of(summary, table)
     with writing(run.path / "pareto.png") as file:
         file.write(front_png(plot))
-    write_text(run.path / "report.html", page(run, summary, table, ended, evaluated))
+    text = page(run, summary, table, ended, evaluated, faces=faces)
+    write_text(run.path / "report.html", text)
     write_json(run.path / "summary.json", summary)
     return summary
 

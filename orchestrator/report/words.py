@@ -215,20 +215,6 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
     ]
 
 
-def fails_most(summary: Summary) -> str | None:
-    """Say for whom the recommended trial is wrong most often; None where that is not known."""
-    found = summary["failures"]
-    if not found or not found["found"]:
-        return None
-    worst = found["found"][0]
-    who, ends = worst["gender"], worst["accuracy_ci95"]
-    return (
-        f"It fails most for {who} with {worst['attribute']}: of {worst['faces']:,} test faces "
-        f"{digits.figure(worst['accuracy'], ends)} are right, of other {who} "
-        f"{digits.figure(worst['others'], ends)}."
-    )
-
-
 def price(summary: Summary) -> str:
     """Say in a line what the run took."""
     if summary["cost"]:

@@ -3,6 +3,7 @@
 ::
 
     RUN/config.yaml              the resolved configuration, versions, commit, data fingerprint
+    RUN/sessions.jsonl           of each: when, which version and commit, and its command line
     RUN/progress.json            what the progress display shows, for `watch`
     RUN/sessions/                of a joint sweep: who is alive, and the progress of each
     RUN/optuna.journal           the study (sweeps), or study.json, which says where it is
@@ -22,9 +23,11 @@
     RUN/ensembles/<id>-ensemble/ those of the best trial as one network, with a trial's files
     RUN/evaluations/<name>.json  what a trial came to on other faces; made by `evaluate`
     RUN/explanations/<id>.json .png what a trial goes by in faces; made by `explain`
+    RUN/suspects.csv .png        faces whose labels it doubts; made by `inspect --suspects`
     RUN/trials.csv pareto.csv summary.json pareto.png report.html    made by `orchestrator.report`
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,10 +37,13 @@ from typing import Any
 from orchestrator.base.errors import InputError
 from orchestrator.base.files import (
     Anywhere,
+    append_line,
     children,
     is_local,
     make_folder,
+    parse_json,
     parse_uri,
+    read_text,
     refuse_existing,
     refuse_unreachable,
     remove_tree,
@@ -95,8 +101,10 @@ class Run:
             raise
         return run
 
-    def record(self, config: Config, data: Mapping[str, Any]) -> None:
+    def record(self, config: Config, data: Mapping[str, Any], command: str | None = None) -> None:
         """Write ``config.yaml``: the configuration, what identifies the data, and the versions.
+
+        A `command` line, which holds no secret, is added to the run's sessions.
 
         How the data are read and what they are have one key, ``data``. A run that goes on keeps the
         versions that it began with; others that it goes on with are added to ``history``.
@@ -112,6 +120,10 @@ class Run:
                 history = [*history, {"resumed": at, "versions": now}]
             values |= {"versions": began} | ({"history": history} if history else {})
             write_text(file, to_yaml(values))
+            if command is not None:
+                at = datetime.now(UTC).isoformat(timespec="seconds")
+                about = {"fairfront": now["fairfront"], "commit": now["git_commit"]}
+                append_line(self.sessions_file, json.dumps({"at": at, **about, "command": command}))
 
     @classmethod
     def open(cls, where: str) -> "Run":
@@ -167,6 +179,30 @@ class Run:
         except InputError:
             return None
         return store if store.meta.fingerprint == self.data["fingerprint"] else None
+
+    @property
+    def sessions_file(self) -> Anywhere:
+        """Where each session is told: a line of JSON."""
+        return self.path / "sessions.jsonl"
+
+    @cached_property
+    def sessions(self) -> list[dict[str, Any]]:
+        """When each session began (``at``), ``fairfront``, ``commit`` and ``command``.
+
+        Of a run that told none there is one, of the versions that it began with.
+
+        Raises
+        ------
+        InputError
+            The file was edited, and is no such file any more.
+        """
+        try:
+            lines = read_text(self.sessions_file).splitlines()
+        except FileNotFoundError:
+            began = self.recorded.get("versions") or {}
+            told = {"fairfront": began.get("fairfront"), "commit": began.get("git_commit")}
+            return [{"at": None, **told, "command": None}]
+        return [parse_json(line.encode(), self.sessions_file) for line in lines]
 
     @property
     def trials_path(self) -> Anywhere:

@@ -62,8 +62,9 @@ def test_a_sweep_leaves_every_file_of_the_contract(run):
     files = {path.name for path in run.path.iterdir()}
     assert files >= {
         "config.yaml", "trials.csv", "pareto.csv", "summary.json", "report.html", "pareto.png",
-        "optuna.journal", "progress.json", "trials",
+        "optuna.journal", "progress.json", "trials", "sessions.jsonl",
     }  # fmt: skip
+    assert run.sessions[0]["command"].startswith("fairfront sweep --data ")
     for trial in run.complete():
         names = {path.name for path in trial.path.iterdir()}
         assert names >= {"params.json", "metrics.csv", "model.safetensors", "predictions.parquet"}

@@ -58,7 +58,11 @@ def write_sheet(title: str, train: Arrays, path: Anywhere) -> None:
             name, remark = f"{gender}, class {label}", f"{len(stratum):,} faces"
             row.append(Block(name, remark, images.read(chosen)))
         rows.append(row)
-    picture = draw_sheet(title, rows)
+    save_sheet(draw_sheet(title, rows), path)
+
+
+def save_sheet(picture: Image.Image, path: Anywhere) -> None:
+    """Write a picture as a PNG; `InputError` where it cannot be."""
     try:
         with writing(path) as file:
             picture.save(file, "PNG")

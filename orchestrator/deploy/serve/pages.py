@@ -1,30 +1,16 @@
 """The server's pages, which fetch nothing from elsewhere, and the policy that sees to it."""
 
-import base64
-import hashlib
-from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
+from orchestrator.base.web import asset, source_of
 
-def _asset(name: str) -> Markup:
-    """Read a style or a script of ours, which goes into a page as it is."""
-    return Markup((resources.files(__package__) / name).read_text(encoding="utf-8"))
-
-
-def _hash(source: str) -> str:
-    """Return what a content security policy knows an inline style or script by."""
-    digest = hashlib.sha256(source.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-STYLE, SCRIPT = _asset("page.css"), _asset("page.js")
+STYLE, SCRIPT = (asset("orchestrator.deploy.serve", name) for name in ("page.css", "page.js"))
 POLICY = {
     "default-src": "'none'",
-    "script-src": _hash(SCRIPT),
-    "style-src": _hash(STYLE),
+    "script-src": source_of(SCRIPT),
+    "style-src": source_of(STYLE),
     "img-src": "blob:",  # the picture that was dropped
     "connect-src": "'self'",
     "base-uri": "'none'",
@@ -51,5 +37,5 @@ def render(template: str, **values: Any) -> str:
         What it shows.
     """
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True)
-    made = environment.from_string(_asset(template))
+    made = environment.from_string(asset("orchestrator.deploy.serve", template))
     return made.render(style=STYLE, script=SCRIPT, **values)

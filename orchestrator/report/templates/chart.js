@@ -31,18 +31,20 @@ function padded(values, least = 0) {
 // What was reached so far: level up to each point, then up.
 const stairs = points => points.flatMap((point, n) => n ? [[point[0], points[n - 1][1]], point] : [point]);
 
-// An empty chart in `box`, which it fills; `x` and `y` are its limits, in figures.
-function chart(box, { height, x, y, across, up, title, role = "img" }) {
+// An empty chart in `box`, which it fills; `x` and `y` are its limits, in figures;
+// along x `xMarks`, pairs of a figure and a text, if they are not the figures of its ticks.
+function chart(box, { height, x, y, xMarks, across, up, title, role = "img" }) {
   const width = Math.max(260, box.clientWidth), left = 50, top = 10, right = width - 12;
   const bottom = height - 42;
   const px = value => left + (right - left) * (value - x[0]) / (x[1] - x[0]);
   const py = value => bottom - (bottom - top) * (value - y[0]) / (y[1] - y[0]);
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role, "aria-label": title },
     make("title", {}, title));
-  const [xs, xPlaces] = ticks(x, width / 90), [ys, yPlaces] = ticks(y, Math.max(4, height / 60));
-  for (const value of xs) svg.append(
+  const [xs, xPlaces] = ticks(x, width / 90), marks = xMarks || xs.map(value => [value, value.toFixed(xPlaces)]);
+  const [ys, yPlaces] = ticks(y, Math.max(4, height / 60));
+  for (const [value, text] of marks) svg.append(
     make("line", { class: "grid", x1: px(value), x2: px(value), y1: top, y2: bottom }),
-    make("text", { class: "tick", "text-anchor": "middle", x: px(value), y: bottom + 16 }, value.toFixed(xPlaces)));
+    make("text", { class: "tick", "text-anchor": "middle", x: px(value), y: bottom + 16 }, text));
   for (const value of ys) svg.append(
     make("line", { class: "grid", x1: left, x2: right, y1: py(value), y2: py(value) }),
     make("text", { class: "tick", "text-anchor": "end", x: left - 6, y: py(value) + 4 }, value.toFixed(yPlaces)));

@@ -1,6 +1,8 @@
 // The front: what is switched, moved or kept draws it anew from the counts in the page.
 const data = JSON.parse(document.getElementById("data").textContent);
 const get = id => document.getElementById(id);
+// A place to draw in, unless it is folded away.
+const seen = id => get(id)?.closest("details:not([open])") ? null : get(id);
 const state = { kind: "fixed", measure: "share", weight: data.fairLambda, pinned: data.roles.recommended, at: null };
 const names = Object.create(null);  // the roles of each trial
 for (const [role, id] of Object.entries(data.roles)) (names[id] ||= []).push(role);
@@ -51,8 +53,8 @@ function within(values, keep) {
 
 let shown = [], marks = {};
 function draw() {
-  const box = get("plot");
-  if (!box?.clientWidth) return;
+  const box = seen("plot");
+  if (!box) return;
   shown = data.trials.map(trial => ({ trial, of: figures(trial) })).sort((a, b) => a.of.gap - b.of.gap);
   const front = onFront(shown), best = shown.reduce((a, b) => fair(b.of) > fair(a.of) ? b : a);
   const kept = shown.filter(({ trial }) => names[trial.id] || front.has(trial.id) || trial === best.trial);
@@ -132,6 +134,6 @@ function pin(id) {
     mark.classList.toggle("pinned", of === id);
     mark.setAttribute("aria-pressed", of === id);
   }
-  for (const row of document.querySelectorAll("tr[data-trial]")) row.classList.toggle("lit", row.dataset.trial === id);
+  for (const one of document.querySelectorAll("[data-trial]")) one.classList.toggle("lit", one.dataset.trial === id);
   panel(byId[id]);
 }

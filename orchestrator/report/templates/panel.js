@@ -1,4 +1,4 @@
-// Beside the front: the trial that is kept. And the search's course, and the page's own manners.
+// Beside the front: the trial that is kept. And the page's own manners.
 const row = (head, ...cells) =>
   html("tr", {}, html("th", { scope: "row", class: "left" }, head), ...cells.map(cell => html("td", {}, cell)));
 
@@ -33,23 +33,10 @@ function panel(trial) {
     { x: [0, 1], across: "threshold", title: `Accuracy of ${trial.id} by threshold, of women and men`, cuts: [...new Set([women, men])] });
 }
 
-function drawCourse() {
-  const course = data.course, hours = state.against === "hours";
-  for (const name of ["fair", "hypervolume"]) {
-    const box = get("course-" + name);
-    if (!box?.clientWidth) continue;
-    const along = hours ? course.hours : course.trial_ids.map((_, n) => n + 1);
-    const points = along.map((at, n) => [at, course[name][n]]).filter(point => point[1] !== null);
-    const on = chart(box, { height: 240, x: [0, along[along.length - 1] || 1], y: padded(points.map(point => point[1])),
-      across: hours ? "hours of training" : "trials that ended", title: `${name} so far` });
-    on.line(stairs(points), "stairs");
-  }
-}
-
 function drawAll() {
   draw();
-  if (get("plot")?.clientWidth) pin(state.pinned);
-  drawCourse();
+  for (const part of [drawCourse, drawSlices, drawParallel, drawReliability]) part();
+  if (seen("plot")) pin(state.pinned);
   for (const frame of document.querySelectorAll(".scroll")) frame.classList.toggle("more", frame.scrollWidth > frame.clientWidth + 2);
 }
 
@@ -60,6 +47,7 @@ if (data.trials.length) {
   for (const input of document.querySelectorAll("input[type=radio]"))
     input.addEventListener("change", () => { state[input.name] = input.value; drawAll(); });
   const plot = get("plot");
+  for (const id of ["slices", "parallel"]) get(id)?.addEventListener("click", event => pin(event.target.dataset.trial));
   plot.addEventListener("pointermove", event => tip(nearest(event)));
   plot.addEventListener("pointerleave", () => tip(null));
   plot.addEventListener("click", event => { const one = nearest(event); if (one) pin(one.trial.id); });
@@ -88,6 +76,7 @@ const closed = [];  // what is folded is printed, too, and folded again
 addEventListener("beforeprint", () => {
   closed.push(...document.querySelectorAll("details:not([open])"));
   for (const fold of closed) fold.open = true;
+  drawAll();
 });
 addEventListener("afterprint", () => { for (const fold of closed.splice(0)) fold.open = false; });
 drawAll();

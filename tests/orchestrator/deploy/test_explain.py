@@ -28,7 +28,7 @@ def run(trained: Run, tmp_path: Path) -> Run:
 def test_it_is_kept_with_the_run_and_shown_in_its_report(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "img-src" not in (run.path / "report.html").read_text(encoding="utf-8")
+    assert "image/png" not in (run.path / "report.html").read_text(encoding="utf-8")
     assert main(["explain", "--run", str(run.path), "--faces", "3", "--quiet"]) == 0
     said = capsys.readouterr().out
     about = json.loads((run.explanations_path / "t000.json").read_text())

@@ -22,6 +22,7 @@ from orchestrator.cli import main
 from orchestrator.data.reading.decode import decode
 from orchestrator.deploy import export as module
 from orchestrator.deploy.shipped import FORMATS, WRITERS, Shipped, trace
+from orchestrator.judging.intended_use import INTENDED_USE, LIMITS
 from orchestrator.run.directory import Run
 from orchestrator.training.model_file import TrainedModel, load_model
 
@@ -122,6 +123,7 @@ def test_what_it_came_to_is_written_beside_it(shipped: Path, run: Run) -> None:
     women = about["metrics_at_0.5"]["test"]
     assert f"accuracy of {women['n_women']} women | {women['acc_women']:.4f} (" in card
     assert "model.int8.onnx" in card
+    assert all(f"- {sentence}\n" in card for sentence in (*INTENDED_USE, *LIMITS))
     quantised = {node.op_type for node in onnx.load(shipped / "model.int8.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= quantised
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact
 from scipy.stats.contingency import crosstab
 
-from orchestrator.judging.failures import FEWEST, failures
+from orchestrator.judging.failures import FEWEST, failures, surest_mistakes
 
 
 def test_a_planted_failure_is_found_and_no_other():
@@ -54,3 +54,9 @@ def test_a_cell_of_few_faces_is_not_looked_at(seed, n, share):
     for one in found.found:
         assert one.faces >= FEWEST
         assert one.accuracy < one.others
+
+
+def test_mistakes_are_told_from_what_is_right_the_surest_first():
+    label = np.array([0, 1, 0, 1, 0, 1], np.int8)
+    logit = np.array([0.5, -3.0, -9.0, 9.0, 3.5, 0.0], np.float32)
+    assert surest_mistakes(label, logit).tolist() == [4, 1, 0, 5]  # at 0.5 itself it is labelled 0

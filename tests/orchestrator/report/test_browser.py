@@ -60,6 +60,12 @@ def page(browser: tuple[Any, list[str], list[str]]) -> Any:
     return found
 
 
+def unfold(page: Any) -> None:
+    """Open all sections, and wait for what is drawn in them, this last."""
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    page.locator("#reliability-men svg").wait_for()
+
+
 def best(page: Any) -> str:
     return page.get_attribute("#chosen", "data-id")
 
@@ -74,8 +80,9 @@ def test_names_are_text_and_nothing_is_asked_for_or_complained_of(
     page, said, asked = browser
     assert page.title() == f"fairfront: {summary['path'].parent.name}"
     assert page.locator("img").count() == 0
-    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
-    page.locator("#course-fair svg").wait_for()
+    unfold(page)
+    for part in ("#course-fair", "#slices", "#parallel", "#reliability-women"):
+        assert page.locator(f"{part} svg").count()
     hostile = page.locator(".trial[data-id*='onerror']")
     assert NASTY.split("/", maxsplit=1)[0] in hostile.get_attribute("aria-label")
     hostile.dispatch_event("focus")
@@ -93,8 +100,7 @@ def test_names_are_text_and_nothing_is_asked_for_or_complained_of(
 def test_the_page_fits_its_screen(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.reload()
-    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
-    page.locator("#course-fair svg").wait_for()
+    unfold(page)
     wide = page.evaluate(
         "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, pre') && "
         "!e.closest('svg') && e.getBoundingClientRect().right > innerWidth + 1)"
@@ -169,6 +175,43 @@ def test_pointing_shows_a_trial_and_a_click_keeps_it(page: Any) -> None:
         assert sum(labelled) == faces[index]
 
 
+def test_a_mark_or_a_line_of_the_search_keeps_its_trial_too(
+    page: Any, summary: dict[str, Any]
+) -> None:
+    unfold(page)
+    page.locator("#slices .dot[data-trial='t009']").first.dispatch_event("click")
+    assert kept(page) == "t009"
+    page.locator("#parallel .way[data-trial='t007']").dispatch_event("click")
+    assert kept(page) == "t007"
+    lit = page.locator(".dot.lit, .way.lit")
+    assert {lit.nth(n).get_attribute("data-trial") for n in range(lit.count())} == {"t007"}
+    searched = page.evaluate("data.trials.filter(t => Object.keys(t.params).length).length")
+    assert page.locator("#parallel .way").count() == searched
+    # Each line ends at its trial's fair metric, as the summary has it.
+    ends = page.evaluate(
+        "[...document.querySelectorAll('#parallel .way')].map(way => "
+        "[way.dataset.trial, Number(way.getAttribute('d').split('L').at(-1).split(',')[0])])"
+    )
+    by_place = [trial for trial, _ in sorted(ends, key=lambda one: one[1])]
+    by_fair = page.evaluate("searched().map(one => one.trial.id)")
+    assert by_place == by_fair
+    assert by_fair[-1] == summary["searched_best"]
+
+
+def test_a_bin_of_few_faces_is_not_drawn_as_sure(page: Any) -> None:
+    unfold(page)
+    for who in ("women", "men"):
+        bins = page.evaluate(f"data.reliability.{who}")
+        few = page.evaluate("data.few")
+        drawn = page.locator(f"#reliability-{who} .mark")
+        assert drawn.count() == len(bins)
+        unsure = sum(n < few for n, *_ in bins)
+        assert page.locator(f"#reliability-{who} .mark.unsure").count() == unsure
+        assert page.locator(f"#reliability-{who} .bar").count() == len(bins) - unsure
+        counts = page.locator(f"#reliability-{who} .tick.halo").all_text_contents()
+        assert counts == [str(n) for n, *_ in bins]
+
+
 def test_the_front_is_reached_and_walked_by_keyboard(page: Any) -> None:
     page.locator("#lambda").focus()
     page.keyboard.press("Tab")
@@ -184,7 +227,7 @@ def test_the_front_is_reached_and_walked_by_keyboard(page: Any) -> None:
 
 def test_axe_finds_no_serious_fault(page: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python")
-    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    unfold(page)
     source = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
     page.evaluate(source)
     for scheme, rules in (("light", None), ("dark", ["color-contrast"])):

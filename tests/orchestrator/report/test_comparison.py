@@ -93,7 +93,7 @@ def test_a_page_shows_every_trial_and_asks_for_nothing(runs, tmp_path, capsys):
     assert main(words) == 0
     page = out.read_text(encoding="utf-8")
     complete = sum(len(one.trial_ids) for one in compare(runs).runs)
-    assert len(re.findall(r"<g class=\"(?:other|front|chosen)\"", page)) == complete
+    assert len(re.findall(r"<svg class=\"(?:other|front|chosen)\"", page)) == complete
     assert page.count('class="chosen"') == 2
     assert "<script" not in page
     assert not re.search(r'(src|href|action)="(?!#)|url\((?!#)', page)

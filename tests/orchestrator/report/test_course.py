@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fakes import SWEEP, FakeTrial, make_run
@@ -6,7 +8,7 @@ from orchestrator.base.files import append_line
 from orchestrator.judging.fairness import MAN, WOMAN, predict_labels
 from orchestrator.judging.frontier import hypervolume
 from orchestrator.judging.judge import evaluate
-from orchestrator.report.course import ENOUGH, course, importances, stopped_at
+from orchestrator.report.course import ENOUGH, axes, course, importances, stopped_at
 from orchestrator.report.live import GRID, live_data, right_by_cut
 from orchestrator.report.report import write_report
 
@@ -57,9 +59,31 @@ def test_importance_finds_what_matters_and_says_nothing_of_few(tmp_path):
     assert importances(evaluated[:ENOUGH]) is None  # plain has no parameters
 
 
+def test_axes_hold_what_varied_by_what_it_is():
+    def tried(**params):
+        return SimpleNamespace(params=params)
+
+    found = axes(
+        [
+            tried(lr=1e-4, gamma=0.0, policy="none", same=1, flip=True, depth=2),
+            tried(lr=1e-2, gamma=5.0, policy="weights", same=1, flip=False),
+            tried(lr=1e-3, gamma=9.0, policy="none", same=1, flip=True, depth=4),
+            tried(),
+        ],
+        {"gamma": 0.7, "lr": 0.3},
+    )
+    assert found == [
+        {"name": "gamma", "values": None, "log": False},  # of 0 there is no logarithm
+        {"name": "lr", "values": None, "log": True},
+        {"name": "depth", "values": None, "log": False},
+        {"name": "flip", "values": [False, True], "log": False},
+        {"name": "policy", "values": ["none", "weights"], "log": False},
+    ]
+
+
 def test_the_script_is_given_counts_that_make_up_the_summarys_figures(run):
     summary, evaluated = write_report(run), evaluate(run)
-    told = live_data(run, evaluated, summary, course(run.ended(), evaluated, (0.5, 0.5)))
+    told = live_data(run, evaluated, summary)
     women, men = sum(told["faces"][:2]), sum(told["faces"][2:])
     by_id = {trial["id"]: trial for trial in told["trials"]}
     for entry in summary["pareto"]:

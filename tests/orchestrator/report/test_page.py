@@ -2,14 +2,19 @@ import base64
 import hashlib
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 from fakes import SWEEP, FakeTrial, make_run
 
+from orchestrator.base.errors import InputError
+from orchestrator.judging.intended_use import INTENDED_USE, LIMITS
 from orchestrator.report.digits import limits
 from orchestrator.report.report import write_report
+from orchestrator.report.served import fails_most, served
 from orchestrator.report.words import in_short, levelling, threshold_words, verdict
+from orchestrator.run.directory import Run
 
 pytestmark = pytest.mark.usefixtures("no_picture")
 
@@ -146,6 +151,13 @@ def test_the_first_screen_says_what_to_use_and_who_is_served_worse(tmp_path):
     page = (run.path / "report.html").read_text(encoding="utf-8")
     first = page[page.index('<section class="first"') : page.index("</section>")]
     assert use in first
+    test = summary["best"]["test"]
+    worse = "women" if test["acc_women"] < test["acc_men"] else "men"
+    assert f"it serves {worse} worse, by" in first
+    assert ("which may be chance." in served(summary)) == (test["gap_ci95"][0] == 0)
+    rates = {f"{who} of class {k}": test["rates"][who] for who in ("women", "men") for k in (0, 1)}
+    wrong = {name: 1 - of["tpr"] if name.endswith("1") else of["fpr"] for name, of in rates.items()}
+    assert f"{summary['best']['trial_id']} fails most for {max(wrong, key=wrong.get)}: " in first
     assert len(re.findall(r'<tr data-trial="', first)) == 3  # none tuned plain, which is said
     assert "No trial tuned plain" in first
     low, high = summary["best"]["test"]["rates"]["women"]["tpr_ci95"]
@@ -159,6 +171,35 @@ def test_a_run_without_a_trial_or_a_claim_is_short_too(tmp_path):
     )
     alone = write_report(make_run(tmp_path / "one", [FakeTrial("t000")], rows=300))
     assert in_short(alone)[0] == "Use t000 at threshold 0.5."
+    assert served(write_report(make_run(tmp_path / "still none", []))) is None
+
+
+def test_who_is_served_as_well_or_never_wrong_is_said_so(tmp_path):
+    right = write_report(make_run(tmp_path / "run", [FakeTrial("t000", 1.0, 1.0)], rows=300))
+    assert served(right).endswith("right, on test: it serves neither worse.")
+    assert fails_most(right) is None
+
+
+def test_whoever_answers_for_it_is_told_of_sessions_test_and_limits(tmp_path):
+    run = make_run(tmp_path / "run", SWEEP[:2], rows=300)
+    before = Run(run.path).sessions
+    assert [one["command"] for one in before] == [None]
+    assert before[0]["commit"] == run.recorded["versions"]["git_commit"]
+    for command in ("fairfront sweep --out 'a b'", f"fairfront sweep {NASTY}"):
+        run.record(run.config, run.data, command)
+    run = Run(run.path)
+    assert [one["command"] for one in run.sessions][1:] == [f"fairfront sweep {NASTY}"]
+    write_report(run)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert NASTY not in page
+    section = unescape(page[page.index('id="answer"') : page.index('id="versions"')])
+    assert "<code>fairfront sweep --out 'a b'</code>" in section
+    assert "figures on them of 2 trials of the search; fairfront evaluate was not" in section
+    for sentence in (*INTENDED_USE, *LIMITS):
+        assert sentence in section
+    run.sessions_file.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"sessions\.jsonl: not valid JSON"):
+        write_report(Run(run.path))
 
 
 def test_what_the_fronts_trials_do_is_said_in_words(tmp_path):
