@@ -115,6 +115,10 @@ def test_a_winner_that_is_worse_on_other_faces_is_refuted(tmp_path):
     assert any(line.startswith("Refuted: t001") for line in lines)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert 'class="lowers">Refuted: t001' in page
+    told = page[page.index("<summary>The finalists on test</summary>") :]
+    assert (
+        f"did so by {summary['optimism']:.3f} of the fair metric" in told[: told.index("<table>")]
+    )
 
 
 LEVELLED = [

@@ -206,8 +206,10 @@ def test_what_the_fronts_trials_do_is_said_in_words(tmp_path):
     run = make_run(tmp_path / "run")
     summary = write_report(run)
     page = (run.path / "report.html").read_text(encoding="utf-8")
-    table = page[page.index("do to each gender") :]
-    table = table[: table.index("</table>")]
+    folded = page[page.index('<details class="not-chosen">') :]
+    table = folded[: folded.index("</table>")]
+    assert "do to each gender, on test</summary>" in table
+    assert "To look at, and not to pick by" in table
     for entry in summary["pareto"]:
         row = re.search(rf'<tr data-trial="{entry["trial_id"]}".*?</tr>', table, re.DOTALL)[0]
         for who in ("women", "men"):
