@@ -16,7 +16,6 @@ Trials come out as they do one by one: tests/orchestrator/training/test_lockstep
 import argparse
 import time
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from models.losses import focal
 from orchestrator.config.layers import resolve
 from orchestrator.config.settings import Config
 from orchestrator.data.store.arrays import Arrays
@@ -83,16 +81,11 @@ class Lockstep:
     def _set_columns(self) -> None:
         """Lay out what differs between trials, shape (K, 1), and the rows' weights, (K, n)."""
         column = lambda values: torch.tensor(list(values), device=self.device)[:, None]  # noqa: E731
-        self._loss = SimpleNamespace(
-            gamma=column(config.loss.gamma for config in self.configs),
-            alpha=column(
-                config.loss.alpha if config.loss.class_balancing else 0.5 for config in self.configs
-            ),
-            smoothing=0.0,
-            class_balancing=True,
-        )
-        # A weight of alpha = 1/2 for both classes halves the loss of trials without balancing.
-        self._scale = column(1.0 if c.loss.class_balancing else 2.0 for c in self.configs)
+        losses = [config.loss for config in self.configs]
+        self._gamma = column(loss.gamma for loss in losses)
+        # Of class 1 and of class 0; without balancing neither is weighed.
+        self._of_one = column(loss.alpha if loss.class_balancing else 1.0 for loss in losses)
+        self._of_zero = column(1 - loss.alpha if loss.class_balancing else 1.0 for loss in losses)
         self._row_weights = torch.stack([b._weights for b in self.batches]).to(self.device)
 
     def leave(self, index: int) -> None:
@@ -132,11 +125,19 @@ class Lockstep:
         inputs = augment(self.configs[0].augment, images, numbers.flatten(0, 1))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             logit = self._forward(inputs.unflatten(0, (trials, size)))
-        loss = focal(logit.float(), self._label[rows], self._loss) * self._scale  # type: ignore[arg-type]
+        loss = self._focal(logit.float(), self._label[rows])
         losses = (loss * self._row_weights.gather(1, rows)).sum(1) / size
         gradients = torch.autograd.grad(losses.sum(), self.weights)
         self._descend(list(gradients))
         return losses.detach()
+
+    def _focal(self, logit: Tensor, label: Tensor) -> Tensor:
+        """Give the focal losses (K, B), as `models.losses.focal` does with one gamma for all."""
+        margin = (2 * label - 1) * logit
+        loss = torch.exp(self._gamma * functional.logsigmoid(-margin)) * -functional.logsigmoid(
+            margin
+        )
+        return loss * (self._of_one * label + self._of_zero * (1 - label))
 
     @torch.no_grad()
     def _descend(self, gradients: list[Tensor]) -> None:

@@ -19,10 +19,11 @@ def taken_for_dead() -> Iterator[None]:
     """
     handle = getattr(RayActorManager, HANDLER)
 
-    def told(self: RayActorManager, task: Any, exception: Exception) -> None:
+    # Named as Ray's, which gives them by name.
+    def told(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
             exception = RayActorError(error_msg=str(exception))
-        handle(self, task, exception)
+        handle(self, tracked_actor_task, exception)
 
     setattr(RayActorManager, HANDLER, told)
     try:

@@ -84,7 +84,7 @@ def test_a_process_ended_for_want_of_memory_is_one_that_died():
     manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=Mock())
     killed = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
     with taken_for_dead():
-        RayActorManager._actor_task_failed(manager, task, killed)
+        RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=killed)
     assert manager._failed_actor_ids == {7}
     assert [type(error) for error in told] == [RayActorError] * 2  # of the actor, and of its task
     assert str(told[0]) == str(killed)
