@@ -120,13 +120,8 @@ def _paragraph(  # noqa: PLR0917  # all that a verdict is of
         told = [f"Use {use} at threshold {FIXED.women}. {NOTHING_TO_COMPARE}"]
         return " ".join(told + ([passed_words(_as_filed(passed))] if passed else []))
     name, role = claim.trial_id, claim.against
-    begin = {
-        "supported": f"Supported: {name} is fairer than {role}.",
-        "refuted": f"Refuted: {name}, the best that was searched for, is no fairer than {role}.",
-        "undecided": f"Undecided: it is not known whether {name} is fairer than {role}.",
-    }[word]
     by = (f"{_fair(change)} on {PLACES[split]}" for split, change in claim.changes.items())
-    told = [begin, f"Its fair metric changes by {' and by '.join(by)}."]
+    told = [said_of(word, name, role), f"Its fair metric changes by {' and by '.join(by)}."]
     if retrained:
         told.append(f"All were trained anew on {retrained}.")
     else:
@@ -141,9 +136,9 @@ def _paragraph(  # noqa: PLR0917  # all that a verdict is of
     what = against if use == name else f"with {name}, {against}"
     if members > 1:
         of = use.removesuffix(ENSEMBLE)
-        told.append(f"Use {use} at threshold {FIXED.women}: {as_one(of, members)}.")
         what = f"One network of {name} against one of {role}"
         told.append(f"{what}: {moved(claim.changes[split])}.")
+        told.append(f"Use {use} at threshold {FIXED.women}: {as_one(of, members)}.")
     else:
         told.append(f"Use {use} at threshold {FIXED.women}: {what}, {moved(claim.changes[split])}.")
     if passed:
@@ -177,6 +172,16 @@ def passed_words(found: Mapping[str, Any]) -> str:
         f"{found['plain']} serves worst, {then}, {theirs} ({points:+.1f} points, {low:+.1f} to "
         f"{high:+.1f})."
     )
+
+
+def said_of(word: Word, name: str, role: str) -> str:
+    """Say what is known of the best that was searched for."""
+    best = f"{name}, the best that was searched for,"
+    return {
+        "supported": f"Supported: {best} is fairer than {role}.",
+        "refuted": f"Refuted: {best} is no fairer than {role}.",
+        "undecided": f"Undecided: it is not known whether {best} is fairer than {role}.",
+    }[word]
 
 
 def as_one(trial_id: str, members: int) -> str:

@@ -6,7 +6,14 @@ from typing import Any
 from orchestrator.base.words import duration
 from orchestrator.judging.confirmation import trained_on
 from orchestrator.judging.paired_change import Change
-from orchestrator.judging.verdict import NOTHING_TO_COMPARE, PLACES, as_one, moved, passed_words
+from orchestrator.judging.verdict import (
+    NOTHING_TO_COMPARE,
+    PLACES,
+    as_one,
+    moved,
+    passed_words,
+    said_of,
+)
 from orchestrator.report import digits
 from orchestrator.report.roles import recommended
 from orchestrator.run.cost import Amount
@@ -197,11 +204,7 @@ def in_short(summary: Summary) -> tuple[str, list[str]]:
         return use, [NOTHING_TO_COMPARE, *passed]
     claim, role = found["claim"], found["against"].replace("_", " ")
     split, change = next(iter(found["change"].items()))
-    said = {
-        "supported": f"Supported: {claim} is fairer than {role}.",
-        "refuted": f"Refuted: {claim}, the best that was searched for, is no fairer than {role}.",
-        "undecided": f"Undecided: it is not known whether {claim} is fairer than {role}.",
-    }[found["word"]]
+    said = said_of(found["word"], claim, role)
     by, ends = change["fair"], change["fair_ci95"]
     moves = moved(Change(**change)).replace("-", digits.MINUS)
     if entry["members"] > 1:

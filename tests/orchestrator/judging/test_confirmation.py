@@ -92,7 +92,8 @@ def test_a_gain_on_both_kinds_of_faces_is_supported(tmp_path):
     summary, text = _confirmed(tmp_path, PAIR, PAIR)
     assert summary["verdict"]["word"] == "supported"
     assert summary["verdict"]["claim"] == summary["verdict"]["trial_id"] == "t001"
-    assert text.startswith("Supported: t001 is fairer than plain. Its fair metric changes by +0.")
+    said = "Supported: t001, the best that was searched for, is fairer than plain."
+    assert text.startswith(f"{said} Its fair metric changes by +0.")
     assert "Use t001 at threshold 0.5: against plain, women gain" in text
     assert summary["verdict"]["faces_needed"] == {}
 
@@ -203,7 +204,7 @@ def test_where_all_that_was_searched_for_serves_worse_plain_is_used(tmp_path):
     found = summary["verdict"]
     assert (found["trial_id"], found["claim"]) == ("t000", "t001")
     assert (found["word"], found["passed_over"]["trial_id"]) == ("supported", "t001")
-    assert "Supported: t001 is fairer than plain." in text
+    assert "Supported: t001, the best that was searched for, is fairer than plain." in text
     assert "t001 has a higher fair metric" in text
 
 
