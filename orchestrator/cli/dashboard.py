@@ -17,13 +17,14 @@ from orchestrator.base.errors import InputError
 from orchestrator.base.files import Anywhere, is_local, read_json
 from orchestrator.base.interrupts import sigterm_interrupts
 from orchestrator.base.web import is_loopback
+from orchestrator.cli.argparsing import SECRETS
 from orchestrator.run.directory import Run
 
 START_SECONDS = 120
 """How long a server may take until it answers; a few seconds, where nothing else runs."""
 
 POLL_SECONDS = 0.2
-VARIABLE = "FAIRFRONT_STUDY_STORAGE"
+VARIABLE = SECRETS["--study-storage"]
 IN_DATABASE = f"""
 import os, sys
 from optuna_dashboard._cli import main

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
@@ -19,9 +20,13 @@ from orchestrator.data.store.store import Store
 from orchestrator.data.store.streaming import read_named
 from orchestrator.judging.label_noise import mislabelled
 from orchestrator.judging.rates import WHO, binned
+from orchestrator.report.failing import by_stratum
 from orchestrator.report.outline import summary_of
 from orchestrator.run.directory import Run
 from orchestrator.run.trial import PredictedRows
+
+Strata = Mapping[tuple[str, int], NDArray[np.intp]]
+"""Rows by gender and class."""
 
 
 def list_suspects(store: Store, arguments: argparse.Namespace, out: TextIO) -> int:
@@ -60,12 +65,8 @@ def list_suspects(store: Store, arguments: argparse.Namespace, out: TextIO) -> i
     )
     csv = run.path / "suspects.csv"
     sheet = parse_uri(arguments.sheet) if arguments.sheet else run.path / "suspects.png"
-    counts = {
-        (who, kind): table[(table["gender"] == value) & (table["label"] == kind)]
-        for who, value in WHO.items()
-        for kind in (0, 1)
-    }
-    save_sheet(_drawn(store, counts, trial_id), sheet)
+    doubted = by_stratum(rows, found)
+    save_sheet(_drawn(store, rows, doubted, trial_id), sheet)
     with writing(csv, "w", encoding="utf-8", newline="") as file:
         table.to_csv(file, index=False, lineterminator="\n")
     if arguments.json:
@@ -73,12 +74,12 @@ def list_suspects(store: Store, arguments: argparse.Namespace, out: TextIO) -> i
         told |= {"sheet": str(sheet), "suspects": table.to_dict("records")}
         print(json.dumps(told, indent=2), file=out)
         return DONE
-    open_console(out).print(_counts(rows, counts))
+    open_console(out).print(_counts(rows, doubted))
     print(f"All of them: {csv}\nContact sheet: {sheet}", file=out)
     return DONE
 
 
-def _counts(rows: PredictedRows, doubted: Mapping[tuple[str, int], pd.DataFrame]) -> Table:
+def _counts(rows: PredictedRows, doubted: Strata) -> Table:
     """Say how many of each gender and class are doubted."""
     title = f"Labels doubted, of {len(rows.label):,} faces not trained on"
     shown = new_table("labelled", "faces", "doubted", "share", title=title, left=1)
@@ -89,20 +90,18 @@ def _counts(rows: PredictedRows, doubted: Mapping[tuple[str, int], pd.DataFrame]
     return shown
 
 
-def _drawn(
-    store: Store, groups: Mapping[tuple[str, int], pd.DataFrame], trial_id: str
-) -> Image.Image:
+def _drawn(store: Store, rows: PredictedRows, doubted: Strata, trial_id: str) -> Image.Image:
     """Draw the first of each gender and class."""
-    most = ACROSS * DOWN
-    faces = read_named(store, [name for of in groups.values() for name in of["filename"][:most]])
+    names = {of: rows.filename[some[: ACROSS * DOWN]].tolist() for of, some in doubted.items()}
+    faces = read_named(store, [name for some in names.values() for name in some])
     side = store.meta.image_size
-    rows = []
+    drawn = []
     for who in WHO:
         blocks = []
         for kind in (0, 1):
-            of = groups[who, kind]
-            shown = [faces[name] for name in of["filename"][:most] if name in faces]
+            shown = [faces[name] for name in names[who, kind] if name in faces]
             pixels = np.stack(shown) if shown else np.empty((0, side, side, 3), np.uint8)
-            blocks.append(Block(f"{who}, class {kind}", f"{len(of):,} doubted", pixels))
-        rows.append(blocks)
-    return draw_sheet(f"Labels that {trial_id} doubts, the least believed first", rows)
+            remark = f"{len(doubted[who, kind]):,} doubted"
+            blocks.append(Block(f"{who}, class {kind}", remark, pixels))
+        drawn.append(blocks)
+    return draw_sheet(f"Labels that {trial_id} doubts, the least believed first", drawn)

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from orchestrator.cli.argparsing import SECRETS
 from orchestrator.run.directory import Run
 from orchestrator.run.screen import Screen
 from orchestrator.tracking.destination import Destination, TrackingError
 from orchestrator.tracking.destination import track as tell
 
-VARIABLE = "FAIRFRONT_TRACK"
+VARIABLE = SECRETS["--track"]
 DONE, FAILED = 0, 1
 
 

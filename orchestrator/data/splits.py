@@ -236,36 +236,32 @@ def _by_identity(
 
 
 def _identities(table: pd.DataFrame) -> NDArray[np.int64]:
-    identity = table["identity"]
-    unknown = table.loc[identity.isna().to_numpy(), "filename"]
-    if len(unknown) == len(table):
-        raise InputError(
-            "--split-by identity: it is not known who is on any image; a table needs a column "
-            "identity (--column identity=NAME says what it is called), or use --split-by row"
-        )
-    if len(unknown):
-        raise InputError(
-            f"--split-by identity: {len(unknown)} of {len(table)} faces have no identity, the "
-            f"first is {unknown.iloc[0]}; fill in the identities, or use --split-by row"
-        )
-    return identity.to_numpy(dtype=np.int64)
+    nobody = "it is not known who is on any image"
+    return _known(table, "identity", ("identity", "identities"), nobody).to_numpy(dtype=np.int64)
 
 
 def _official(table: pd.DataFrame) -> NDArray[np.int8]:
-    split: pd.Series[Any] = table["split"]
-    unknown = table.loc[split.isna().to_numpy(), "filename"]
-    if len(unknown) == len(table):
-        raise InputError(
-            "--split-by official: no face has a split; a table needs a column split (--column "
-            "split=NAME says what it is called), or use --split-by row"
-        )
-    if len(unknown):
-        raise InputError(
-            f"--split-by official: {len(unknown)} of {len(table)} faces have no split, the first "
-            f"is {unknown.iloc[0]}; fill in the splits, or use --split-by row"
-        )
+    split = _known(table, "official", ("split", "splits"), "no face has a split")
     codes = split.map({name: code for code, name in enumerate(SPLITS)})
     return codes.to_numpy().astype(np.int8)
+
+
+def _known(table: pd.DataFrame, by: str, names: tuple[str, str], nothing: str) -> "pd.Series[Any]":
+    """Return a column, by its name and plural; `InputError` where some or all faces lack it."""
+    column, plural = names
+    values: pd.Series[Any] = table[column]
+    unknown = table.loc[values.isna().to_numpy(), "filename"]
+    if not len(unknown):
+        return values
+    if len(unknown) == len(table):
+        raise InputError(
+            f"--split-by {by}: {nothing}; a table needs a column {column} (--column {column}=NAME "
+            "says what it is called), or use --split-by row"
+        )
+    raise InputError(
+        f"--split-by {by}: {len(unknown)} of {len(table)} faces have no {column}, the first is "
+        f"{unknown.iloc[0]}; fill in the {plural}, or use --split-by row"
+    )
 
 
 def describe_counts(counts: Counts) -> str:

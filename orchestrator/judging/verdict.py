@@ -91,6 +91,9 @@ def verdict(
     """
     word = word_of(claim.changes) if claim else "undecided"
     needed = faces_needed(claim.changes, claim.faces) if claim and word == "undecided" else {}
+    filed = _as_filed(passed) if passed else None
+    told = [_paragraph(use, claim, word, needed, retrained, members)]
+    told += [passed_words(filed)] if filed else []
     return {
         "word": word,
         "trial_id": use,
@@ -100,8 +103,8 @@ def verdict(
         "level": 0.95,
         "change": {s: asdict(of) for s, of in claim.changes.items()} if claim else {},
         "faces_needed": needed,
-        "passed_over": passed and _as_filed(passed),
-        "paragraph": _paragraph(use, claim, word, needed, retrained, members, passed),
+        "passed_over": filed,
+        "paragraph": " ".join(told),
     }
 
 
@@ -112,13 +115,11 @@ def _paragraph(  # noqa: PLR0917  # all that a verdict is of
     needed: Mapping[str, int | None],
     retrained: str | None,
     members: int,
-    passed: PassedOver | None,
 ) -> str:
     if use is None:
         return "Undecided: no trial is complete, so there is nothing to choose from."
     if claim is None:
-        told = [f"Use {use} at threshold {FIXED.women}. {NOTHING_TO_COMPARE}"]
-        return " ".join(told + ([passed_words(_as_filed(passed))] if passed else []))
+        return f"Use {use} at threshold {FIXED.women}. {NOTHING_TO_COMPARE}"
     name, role = claim.trial_id, claim.against
     by = (f"{_fair(change)} on {PLACES[split]}" for split, change in claim.changes.items())
     told = [said_of(word, name, role), f"Its fair metric changes by {' and by '.join(by)}."]
@@ -141,8 +142,6 @@ def _paragraph(  # noqa: PLR0917  # all that a verdict is of
         told.append(f"Use {use} at threshold {FIXED.women}: {as_one(of, members)}.")
     else:
         told.append(f"Use {use} at threshold {FIXED.women}: {what}, {moved(claim.changes[split])}.")
-    if passed:
-        told.append(passed_words(_as_filed(passed)))
     return " ".join(told)
 
 

@@ -92,8 +92,8 @@ def failing(run: Run, trial_id: str, *, faces: bool) -> Failing:
     of_train = trial.result.config.data.folds is not None
     if not faces:
         return Failing(curves, [], [], of_train, pictured=False)
-    mistakes = _by_stratum(test, surest_mistakes(test.label, test.logit))
-    doubted = _by_stratum(held_out, mislabelled(held_out.label, held_out.logit, held_out.gender))
+    mistakes = by_stratum(test, surest_mistakes(test.label, test.logit))
+    doubted = by_stratum(held_out, mislabelled(held_out.label, held_out.logit, held_out.gender))
     wanted = [test.filename[some[:MOST]] for some in mistakes.values()]
     wanted += [held_out.filename[some[:MOST]] for some in doubted.values()]
     pictures = _pictures(run.open_data(), np.concatenate(wanted).tolist())
@@ -122,7 +122,7 @@ def _groups(
     return groups
 
 
-def _by_stratum(
+def by_stratum(
     rows: PredictedRows, some: NDArray[np.intp]
 ) -> dict[tuple[str, int], NDArray[np.intp]]:
     """Deal some of the rows, shape (k,), by gender and class, each in the order given."""

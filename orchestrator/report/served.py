@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.judging.rates import WHO
 from orchestrator.report import digits
 from orchestrator.report.roles import recommended
 
 Summary = Mapping[str, Any]
-WHO = ("women", "men")
 
 
 def served(summary: Summary) -> str | None:

@@ -78,10 +78,8 @@ class Batches:
         weights[self._rows] = sample_weights(config.balance, self._gender, self._label)
         self.images = place_on_device(train.inputs, device)
         self._labels = as_tensor(train.label).to(device, torch.float32)
-        self._targets = self._labels
-        if config.loss.teacher:
-            known = targets(config.loss, train.label, train.filename)
-            self._targets = torch.from_numpy(known).to(device)
+        known = targets(config.loss, train.label, train.filename)
+        self._targets = torch.from_numpy(known).to(device)
         self._genders = as_tensor(train.gender).to(device)
         self._weights = torch.from_numpy(weights).to(device)
 

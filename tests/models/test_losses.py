@@ -48,6 +48,16 @@ def ours(logit, label, weight, config):
     return loss.item(), gradient
 
 
+def keras_focal(config, from_logits):
+    return keras.losses.BinaryFocalCrossentropy(
+        gamma=config.gamma,
+        alpha=config.alpha,
+        apply_class_balancing=config.class_balancing,
+        label_smoothing=config.smoothing,
+        from_logits=from_logits,
+    )
+
+
 def keras_loss(loss, logit, label, weight, from_logits):
     logit = logit.clone().requires_grad_()
     predicted = logit if from_logits else torch.sigmoid(logit)
@@ -63,13 +73,7 @@ def keras_loss(loss, logit, label, weight, from_logits):
 def test_agrees_with_keras(config, weight_name, from_logits):
     logit, label = sample()
     weight = weights(weight_name)
-    theirs = keras.losses.BinaryFocalCrossentropy(
-        gamma=config.gamma,
-        alpha=config.alpha,
-        apply_class_balancing=config.class_balancing,
-        label_smoothing=config.smoothing,
-        from_logits=from_logits,
-    )
+    theirs = keras_focal(config, from_logits=from_logits)
     loss, gradient = ours(logit, label, weight, config)
     keras_value, keras_gradient = keras_loss(theirs, logit, label, weight, from_logits)
     assert abs(loss - keras_value) < TOLERANCE
@@ -82,13 +86,7 @@ def test_labels_between_0_and_1_are_learned_as_keras_learns_them(config):
     logit, label = sample(seed=3)
     soft = label * 0.6 + 0.4 * torch.rand(N, generator=torch.Generator().manual_seed(0))
     config = config.model_copy(update={"teacher": "networks"})
-    theirs = keras.losses.BinaryFocalCrossentropy(
-        gamma=config.gamma,
-        alpha=config.alpha,
-        apply_class_balancing=config.class_balancing,
-        label_smoothing=config.smoothing,
-        from_logits=True,
-    )
+    theirs = keras_focal(config, from_logits=True)
     loss, gradient = ours(logit, soft, torch.ones(N), config)
     keras_value, keras_gradient = keras_loss(theirs, logit, soft, torch.ones(N), from_logits=True)
     assert abs(loss - keras_value) < TOLERANCE
